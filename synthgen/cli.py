@@ -1,0 +1,364 @@
+"""The ``synthgen`` command: flags -> specs -> phases. No logic of its own.
+
+Rooms are imported by the command that needs them, so that generating loads neither scikit-learn nor requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthgen import __version__
+from synthgen.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNUSABLE, SynthgenError, UsageError
+from synthgen.specs import (
+    DEFAULT_COUNT,
+    DEFAULT_ENDPOINT,
+    DEFAULT_PORT,
+    DEFAULT_SEED,
+    DatasetSpec,
+    IngestSpec,
+    ServeSpec,
+)
+
+_EXIT_CODES = """exit codes: 0 done and proven; 1 done, but something failed or is missing; 2 wrong usage;
+3 target or input unusable; 4 done, but unproven (--no-verify); 130 interrupted, the same command continues"""
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that ``arguments`` (default: those of the process) name; return its exit code."""
+    if sys.platform == "win32":
+        print("synthgen runs on Linux and macOS; on Windows use WSL", file=sys.stderr)
+        return EXIT_UNUSABLE
+    parser = make_parser()
+    flags = argparse.Namespace()
+    try:
+        flags = _parse(parser, arguments)
+        command: Command = flags.command
+        return command(flags)
+    except SynthgenError as error:
+        return _fail(flags, str(error), error.exit_code, error)
+    except KeyboardInterrupt:
+        return _fail(flags, "interrupted; the same command continues", EXIT_INTERRUPTED, None)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: no second error
+        return EXIT_FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(flags, f"{where}{error.strerror or error}", EXIT_UNUSABLE, error)
+    except Exception as error:
+        text = f"unexpected {type(error).__name__}: {error}; a defect: run again with -v and report it"
+        return _fail(flags, " ".join(text.split()), EXIT_FAILED, error)
+
+
+def _fail(flags: argparse.Namespace, text: str, exit_code: int, error: Exception | None) -> int:
+    if getattr(flags, "verbose", False) and error is not None:
+        traceback.print_exception(error)
+    print(f"synthgen: {text}", file=sys.stderr)
+    return exit_code
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse flags over the defaults of ``--config``: a flag wins."""
+    flags = parser.parse_args(arguments)
+    if flags.config is not None:
+        defaults = _read_config(flags.config, flags.name, flags.parser)
+        flags.parser.set_defaults(**defaults)
+        flags = parser.parse_args(arguments)
+    return flags
+
+
+def _read_config(path: Path, name: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Return the defaults that a TOML file holds in the table of the command, as the parser would type them."""
+    import tomllib
+
+    try:
+        table = tomllib.loads(path.read_text("utf-8")).get(name, {})
+    except FileNotFoundError as error:
+        raise UsageError("no such file", where=str(path), next_step="check --config") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"not a TOML file ({error})", where=str(path), next_step="check --config") from error
+    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        action = actions.get(key.replace("-", "_"))
+        if action is None:
+            raise UsageError(f"[{name}] has no setting {key!r}", where=str(path), next_step="see --help")
+        values[action.dest] = _typed(action, value, f"{path}: [{name}] {key}")
+    return values
+
+
+def _typed(action: argparse.Action, value: Any, where: str) -> Any:
+    if action.nargs == 0:  # a switch
+        if not isinstance(value, bool):
+            raise UsageError(f"must be true or false, not {value!r}", where=where)
+        return value if action.const is not False else not value
+    values = value if isinstance(value, list) else [value]
+    convert: Callable[[str], Any] = action.type if callable(action.type) else str
+    try:
+        typed = [convert(str(item)) for item in values]
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise UsageError(f"not usable: {value!r}", where=where) from error
+    return typed if isinstance(value, list) else typed[0]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="synthgen",
+        description="From real Wikipedia to a million realistic memories in a running database, bit for bit.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"synthgen {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_serve(commands)
+    _add_centroids(commands)
+    _add_generate(commands)
+    _add_ingest(commands)
+    _add_verify(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, help_: str, example: str, command: Command) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_,
+        description=help_[0].upper() + help_[1:] + ".",
+        epilog=f"example: {example}\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command, name=name, parser=parser)
+    common = parser.add_argument_group("common")
+    common.add_argument("--config", type=Path, metavar="FILE.toml", help="defaults, in a table [%s]" % name)
+    common.add_argument("--json", action="store_true", help="print the final report as JSON")
+    common.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    common.add_argument("-v", "--verbose", action="store_true", help="tracebacks with errors")
+    return parser
+
+
+def _add_dataset_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=DEFAULT_COUNT, help="synthetic memories (%(default)s)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(%(default)s)")
+    parser.add_argument(
+        "--std-dev", type=float, default=0.1, help="of the noise, per component (%(default)s)"
+    )
+    parser.add_argument("--confidence", type=float, default=0.7, help="centre of confidences (%(default)s)")
+    parser.add_argument("--decimals", type=int, default=6, help="digits of a component, 4 to 7 (%(default)s)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (as many as cores)")
+    parser.add_argument("--memory-budget", default="4GB", help="for the whole process tree (%(default)s)")
+
+
+def _add_delivery_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--concurrent", type=int, default=20, help="connections in all (%(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=1000, help="rows acknowledged together (%(default)s)"
+    )
+    parser.add_argument("--processes", type=int, default=0, metavar="N", help="connection groups (by cores)")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not read back; exit 4")
+
+
+def _add_space_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--space", metavar="NAME", help="memory space (the server's default)")
+    parser.add_argument(
+        "--spaces", type=int, metavar="N", help="spread rows over N spaces, NAME-0 to NAME-<N-1>"
+    )
+
+
+def _add_run(commands: Any) -> None:
+    example = "synthgen run --count 50000 --output-dir demo"
+    parser = _add(
+        commands, "run", "all phases: real memories, centroids, synthetic memories, proof", example, _run
+    )
+    _add_dataset_flags(parser)
+    parser.add_argument("--num-centroids", type=int, default=100, help="(%(default)s)")
+    parser.add_argument("--output-dir", type=Path, default=Path("synthgen-run"), help="(%(default)s)")
+    parser.add_argument("--data-dir", type=Path, help="of the embedded server (OUTPUT_DIR/server)")
+    parser.add_argument(
+        "--endpoint", help="an Engram that runs already (else the embedded server is started)"
+    )
+    parser.add_argument("--space", metavar="NAME", help="memory space (the server's default)")
+    _add_delivery_flags(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, touch nothing")
+
+
+def _add_serve(commands: Any) -> None:
+    example = "synthgen serve --data-dir demo/server"
+    parser = _add(commands, "serve", "the embedded, Engram-compatible server", example, _serve)
+    parser.add_argument("--host", default="127.0.0.1", help="(%(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (%(default)s)")
+    parser.add_argument("--data-dir", type=Path, required=True, help="the database's folder, made if missing")
+    parser.add_argument("--stop-on-stdin-eof", action="store_true", help="stop when standard input ends")
+
+
+def _add_centroids(commands: Any) -> None:
+    example = "synthgen centroids --endpoint http://127.0.0.1:7432 --output centroids.npy"
+    parser = _add(commands, "centroids", "centroids of the real memories of a database", example, _centroids)
+    parser.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="(%(default)s)")
+    parser.add_argument("--space", action="append", metavar="NAME", help="memory space; repeatable")
+    parser.add_argument("--num-centroids", type=int, default=100, help="(%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("centroids.npy"), help="(%(default)s)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(%(default)s)")
+
+
+def _add_generate(commands: Any) -> None:
+    example = "synthgen generate --centroids centroids.npy --count 950000 --output synthetic.jsonl"
+    parser = _add(
+        commands, "generate", "synthetic memories around centroids, into a file", example, _generate
+    )
+    parser.add_argument("--centroids", type=Path, required=True, metavar="FILE.npy", help="(k, d) float32")
+    parser.add_argument("--output", default="synthetic_memories.jsonl", help="a file, or - (%(default)s)")
+    parser.add_argument("--format", choices=["jsonl"], default="jsonl", help="(%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what has the name")
+    _add_dataset_flags(parser)
+
+
+def _add_ingest(commands: Any) -> None:
+    example = "synthgen ingest --input synthetic.jsonl --endpoint http://127.0.0.1:7432"
+    parser = _add(commands, "ingest", "memories of a file or a spec into a database", example, _ingest)
+    _add_source_flags(parser)
+    parser.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="(%(default)s)")
+    parser.add_argument("--limit", type=int, help="only the first so many rows")
+    _add_space_flags(parser)
+    _add_delivery_flags(parser)
+    parser.add_argument("--ledger", type=Path, help="file of acknowledgements (beside the input)")
+    parser.add_argument("--max-errors", metavar="N|N%%", help="stop when more rows are refused")
+    parser.add_argument("--plan", action="store_true", help="show what would be sent, and stop")
+
+
+def _add_verify(commands: Any) -> None:
+    example = "synthgen verify --input synthetic.jsonl --endpoint http://127.0.0.1:7432"
+    parser = _add(commands, "verify", "a database against a dataset, row by row", example, _verify)
+    _add_source_flags(parser)
+    parser.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="(%(default)s)")
+    _add_space_flags(parser)
+    parser.add_argument("--sample", type=int, metavar="N", help="check N random rows only")
+    parser.add_argument("--processes", type=int, default=0, metavar="N", help="(by cores)")
+
+
+def _add_source_flags(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", type=Path, metavar="FILE", help="JSON lines")
+    source.add_argument(
+        "--spec", type=Path, metavar="FILE.json", help="a spec or manifest: rows are made here"
+    )
+
+
+def _run(flags: argparse.Namespace) -> int:
+    from synthgen.phases.run import RunOptions, run
+    from synthgen.runtime.memory import parse_size
+
+    options = RunOptions(
+        count=flags.count,
+        seed=flags.seed,
+        std_dev=flags.std_dev,
+        confidence=flags.confidence,
+        decimals=flags.decimals,
+        workers=flags.workers,
+        memory_budget_bytes=parse_size(flags.memory_budget),
+        n_centroids=flags.num_centroids,
+        output_dir=flags.output_dir,
+        data_dir=flags.data_dir,
+        endpoint=flags.endpoint,
+        space=flags.space,
+        concurrent=flags.concurrent,
+        batch_size=flags.batch_size,
+        processes=flags.processes,
+        verify=flags.verify,
+        quiet=flags.quiet,
+    )
+    return run(options, dry_run=flags.dry_run, as_json=flags.json)
+
+
+def _serve(flags: argparse.Namespace) -> int:
+    from synthgen.phases.serve import serve
+
+    return serve(ServeSpec(flags.data_dir, flags.host, flags.port, flags.stop_on_stdin_eof, flags.json))
+
+
+def _centroids(flags: argparse.Namespace) -> int:
+    from synthgen.phases.centroids import CentroidOptions, extract_centroids
+    from synthgen.phases.report import print_centroids
+
+    spaces = tuple(flags.space or ())
+    options = CentroidOptions(
+        flags.endpoint, flags.output, spaces, flags.num_centroids, flags.seed, flags.quiet
+    )
+    print_centroids(extract_centroids(options), flags.output, as_json=flags.json)
+    return EXIT_OK
+
+
+def _generate(flags: argparse.Namespace) -> int:
+    from synthgen.phases.datasets import make_dataset, warn_of_noise
+    from synthgen.phases.generate import GenerateOptions, generate
+    from synthgen.phases.report import print_generated
+    from synthgen.runtime.memory import parse_size
+
+    output = None if flags.output == "-" else Path(flags.output)
+    options = GenerateOptions(flags.workers, parse_size(flags.memory_budget), flags.overwrite, flags.quiet)
+    dataset = make_dataset(flags.centroids, (output or Path("x")).parent, **_dataset_parameters(flags))
+    warn_of_noise(dataset)
+    print_generated(generate(dataset, output, options), as_json=flags.json)
+    return EXIT_OK
+
+
+def _dataset_parameters(flags: argparse.Namespace) -> dict[str, Any]:
+    names = ("count", "seed", "std_dev", "confidence", "decimals")
+    return {name: getattr(flags, name) for name in names}
+
+
+def _ingest(flags: argparse.Namespace) -> int:
+    from synthgen.phases.deliver import deliver, plan_text, resolve_spaces
+    from synthgen.phases.deliver import open_named as open_rows
+    from synthgen.phases.report import print_report
+
+    rows = open_rows(flags.input, flags.spec, flags.limit)
+    spec = IngestSpec(
+        endpoint=flags.endpoint,
+        ledger=flags.ledger or rows.default_ledger,
+        concurrent=flags.concurrent,
+        batch_size=flags.batch_size,
+        processes=flags.processes,
+        spaces=resolve_spaces(flags.space, flags.spaces),
+        verify=flags.verify,
+        quiet=flags.quiet,
+        **_max_errors(flags.max_errors),
+    )
+    if flags.plan:
+        print(plan_text(rows, spec))
+        return EXIT_OK
+    return print_report(deliver(rows, spec), as_json=flags.json)
+
+
+def _max_errors(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if 0 <= share <= 1:
+                return {"max_error_share": share}
+        elif int(text) >= 0:
+            return {"max_errors": int(text)}
+    except ValueError:
+        pass
+    raise UsageError(f"--max-errors must be a number of rows or a percentage like 1%, not {text!r}")
+
+
+def _verify(flags: argparse.Namespace) -> int:
+    from synthgen.phases.deliver import open_named, resolve_spaces, verify_rows
+    from synthgen.phases.report import print_report
+
+    rows = open_named(flags.input, flags.spec, None)
+    spaces = resolve_spaces(flags.space, flags.spaces)
+    options = {"sample": flags.sample, "processes": flags.processes, "quiet": flags.quiet}
+    return print_report(verify_rows(rows, flags.endpoint, spaces, options), as_json=flags.json)
+
+
+__all__ = ["DatasetSpec", "main", "make_parser"]

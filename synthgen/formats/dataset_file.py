@@ -1,0 +1,143 @@
+"""The life of a dataset's file: begun under another name, continued after a kill, published when whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import xxhash
+
+from synthgen.errors import InputError
+from synthgen.formats.manifest import (
+    Journal,
+    Manifest,
+    journal_path,
+    manifest_path,
+    partial_path,
+    read_journal,
+    read_manifest,
+)
+from synthgen.runtime import files
+from synthgen.specs import DatasetSpec, chunk_bounds, describe_difference, n_chunks
+
+
+class DatasetFile:
+    """The file ``output`` of ``spec`` while it is made; a context that holds a lock on the name.
+
+    In the order of its life: :meth:`finished`, :meth:`begin`, :meth:`record` for each chunk whose bytes are
+    in ``partial``, :meth:`finish`. What belongs to another spec, or holds more rows, is refused, untouched.
+    """
+
+    def __init__(self, output: Path, spec: DatasetSpec, line_bytes: int) -> None:
+        self.partial = partial_path(output)
+        self._output = output
+        self._spec = spec
+        self._line_bytes = line_bytes
+        self._digests: dict[int, str] = {}
+        self._journal: Journal | None = None
+        self._lock = files.FileLock(output.with_name(f".{output.name}.lock"))
+
+    def __enter__(self) -> DatasetFile:
+        files.check_parent_folder(self._output)
+        if not self._lock.acquire():
+            raise InputError(
+                f"another run (process {self._lock.holder()}) is writing it",
+                where=str(self._output),
+                next_step="wait for it, or choose another --output",
+            )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        self._lock.remove()
+
+    def finished(self) -> Manifest | None:
+        """Return the manifest when the file is there, whole and of the same rows; None when it must be made.
+
+        Raises InputError when something else has the name. The size is checked, not the content.
+        """
+        beside = manifest_path(self._output)
+        if not self._output.exists() and not beside.exists():
+            return None
+        if not beside.exists():
+            if journal_path(self._output).exists():
+                return None  # killed between the two renames
+            self._refuse("exists and has no manifest: not a dataset of ours")
+        manifest = read_manifest(beside)
+        difference = describe_difference(manifest.spec, self._spec)
+        if difference:
+            self._refuse(f"holds another dataset ({difference})")
+        if not self._output.exists() or self._output.stat().st_size != manifest.n_bytes:
+            return None  # lost or cut: make it again
+        if manifest.spec.count > self._spec.count:
+            self._refuse(f"already holds {manifest.spec.count:,} rows of this dataset")
+        return manifest if manifest.spec.count == self._spec.count else None
+
+    def begin(self, *, overwrite: bool) -> dict[int, str]:
+        """Prepare ``partial`` and the journal; return the digests of the chunks that are whole in it already.
+
+        Disk space is checked before the first byte. Raises ResourceError, or InputError for the remains of
+        another dataset.
+        """
+        journal = journal_path(self._output)
+        size = self._spec.count * self._line_bytes
+        state = None if overwrite else read_journal(journal)
+        with files.explain_os_errors(self.partial):
+            self._digests = self._surviving(*state) if state is not None else {}
+            held = self.partial.stat().st_blocks * 512 if self.partial.exists() else 0
+            files.check_free_space(self._output.absolute().parent, size - min(size, held))
+            with self.partial.open("ab") as file:
+                file.truncate(size)
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)
+        with files.explain_os_errors(journal):
+            self._journal = Journal.restart(journal, self._spec, self._line_bytes, self._digests)
+        return dict(self._digests)
+
+    def record(self, chunk: int, digest: str) -> None:
+        """Note that the bytes of ``chunk`` are in ``partial``, with this XXH3-128 digest."""
+        assert self._journal is not None, "begin() comes first"
+        self._digests[chunk] = digest
+        with files.explain_os_errors(journal_path(self._output)):
+            self._journal.add(chunk, digest)
+
+    def finish(self) -> Manifest:
+        """Sync, give the file its name, write the manifest, drop the journal; return the manifest."""
+        digests = tuple(self._digests[chunk] for chunk in range(n_chunks(self._spec.count)))
+        manifest = Manifest(self._spec, self._line_bytes, digests)
+        with files.explain_os_errors(self.partial):
+            with self.partial.open("rb") as file:
+                os.fsync(file.fileno())
+            manifest_path(self._output).unlink(missing_ok=True)
+            files.publish(self.partial, self._output)
+            files.write_json(manifest_path(self._output), manifest.to_document(self._output))
+            journal_path(self._output).unlink()
+        return manifest
+
+    def _refuse(self, what: str) -> None:
+        raise InputError(
+            what, where=str(self._output), next_step="choose another --output, or replace it with --overwrite"
+        )
+
+    def _surviving(self, spec: DatasetSpec, line_bytes: int, chunks: dict[int, str]) -> dict[int, str]:
+        """Return those of ``chunks`` whose bytes are really there, and whole for this count."""
+        difference = describe_difference(spec, self._spec)
+        if difference:
+            raise InputError(
+                f"an unfinished run of another dataset lies there ({difference})",
+                where=str(self.partial),
+                next_step="finish it with its own flags, choose another --output, or use --overwrite",
+            )
+        if not self.partial.exists() and self._output.exists():
+            self._output.replace(self.partial)  # killed between the two renames
+        if not self.partial.exists() or line_bytes != self._line_bytes:
+            return {}
+        wanted = range(n_chunks(self._spec.count))
+        return {c: d for c, d in chunks.items() if c in wanted and self._digest_on_disk(c) == d}
+
+    def _digest_on_disk(self, chunk: int) -> str:
+        start, stop = chunk_bounds(chunk, self._spec.count)
+        with self.partial.open("rb") as file:
+            file.seek(start * self._line_bytes)
+            return xxhash.xxh3_128_hexdigest(file.read((stop - start) * self._line_bytes))

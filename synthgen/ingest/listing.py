@@ -1,0 +1,215 @@
+"""What a database says it holds: its health, a hint of its size, and its memories, page by page.
+
+Engram's wire, measured on orchard9/engram of 2025-11-21: `GET /api/v1/memories` takes tier, offset, limit
+(at most 1,000) and include_embeddings; the listing promises no order, and its ``tier_counts`` overstate, so
+only what is listed counts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import orjson
+import xxhash
+from numpy.typing import NDArray
+
+from synthgen.errors import TargetError
+from synthgen.ingest.client import Client
+from synthgen.ingest.endpoint import parse_endpoint
+from synthgen.ingest.engram import SPACE_HEADER
+
+LIST_ROUTE = "/api/v1/memories"
+PAGE_ROWS = 1_000
+#: So many pages in a row without one new id: the server ignores the offset.
+_MAX_STALE_PAGES = 5
+
+
+@dataclass(frozen=True)
+class ListingPage:
+    """New memories of one page: ids and contents, n each; ``confidences``: (n,) float32, NaN where none was
+    given; ``embeddings``: (n, d) float32, or (n, 0) when they were not asked for.
+    """
+
+    ids: list[str]
+    contents: list[str]
+    confidences: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Health:
+    """What `GET /health` answered."""
+
+    status: str
+    service: str
+    version: str
+    document: dict[str, Any]
+
+
+def check_health(endpoint: str, *, timeout_s: float = 10.0) -> Health:
+    """Return the health of the database at ``endpoint``; raise TargetError when it is none of Engram's kind.
+
+    An unhealthy server (503) is reported as such, not raised: it may still recover.
+    """
+    with Client(parse_endpoint(endpoint), timeout_s, patient=False, retry_statuses=frozenset()) as client:
+        answer = client.get("/health")
+    document = _document(answer.body)
+    if document.get("service") != "engram":
+        raise TargetError(
+            f"something answers there ({answer.status}), but it is no Engram server",
+            where=parse_endpoint(endpoint).url,
+            next_step="check --endpoint; `synthgen serve` starts a compatible server",
+        )
+    return Health(str(document.get("status")), "engram", str(document.get("version", "")), document)
+
+
+def count_hint(endpoint: str, space: str | None = None, *, timeout_s: float = 10.0) -> int:
+    """Return how many memories the database claims to hold in ``space``: a hint, it may overstate."""
+    with Client(parse_endpoint(endpoint), timeout_s, patient=False) as client:
+        answer = client.get(LIST_ROUTE, {"tier": "all", "limit": "0"}, space_header(space))
+    counts = _document(answer.body).get("tier_counts")
+    total = counts.get("total", counts.get("hot")) if isinstance(counts, dict) else None
+    return total if isinstance(total, int) and total >= 0 else 0
+
+
+def iter_listing(
+    endpoint: str, space: str | None = None, *, embeddings: bool, timeout_s: float = 60.0
+) -> Iterator[ListingPage]:
+    """Yield every memory of ``space`` (None: the default space) once, page by page, in the server's order.
+
+    Raises TargetError when there is no server, or none of Engram's kind; when embeddings are asked for and
+    a memory comes without one, or with another number of components than the first.
+    """
+    seen: set[int] = set()
+    dimension = -1
+    with Client(parse_endpoint(endpoint), timeout_s, patient=False) as client:
+        for items in iter_items(client, space, embeddings=embeddings):
+            client.patient = True  # it was there; if it goes away, wait for it
+            new = [item for item in items if _is_new(item["id"], seen)]
+            if embeddings and new and dimension < 0:
+                dimension = len(new[0].get("embedding") or ())
+            yield _page(new, dimension if embeddings else 0, client.endpoint.url)
+
+
+def _is_new(memory_id: str, seen: set[int]) -> bool:
+    digest = xxhash.xxh3_64_intdigest(memory_id.encode())  # a set of numbers is half of a set of strings
+    if digest in seen:
+        return False
+    seen.add(digest)
+    return True
+
+
+def _page(items: list[dict[str, Any]], dimension: int, url: str) -> ListingPage:
+    contents = [str(item.get("content", "")) for item in items]
+    confidences = np.array([confidence_of(item) for item in items], dtype=np.float32)
+    array = np.empty((len(items), max(dimension, 0)), dtype=np.float32)
+    for index in range(len(items) if dimension != 0 else 0):
+        array[index] = _vector(items[index], dimension, url)
+    return ListingPage([item["id"] for item in items], contents, confidences, array)
+
+
+def _vector(item: dict[str, Any], dimension: int, url: str) -> NDArray[np.float32]:
+    packed = pack_embedding(item.get("embedding"))
+    if packed is None or dimension <= 0:
+        raise TargetError(
+            f"memory {item['id']!r} is listed without an embedding",
+            where=url,
+            next_step="the server must list embeddings (include_embeddings=true) for this",
+        )
+    vector: NDArray[np.float32] = np.frombuffer(packed, dtype=np.float32)
+    if len(vector) != dimension:
+        raise TargetError(
+            f"memory {item['id']!r} has {len(vector)} components, the first has {dimension}",
+            where=url,
+            next_step="choose a --space whose memories have one dimension",
+        )
+    return vector
+
+
+def space_header(space: str | None) -> dict[str, str]:
+    """Return the header that names ``space``; nothing for the default space."""
+    return {} if space is None else {SPACE_HEADER: space}
+
+
+def iter_items(client: Client, space: str | None, *, embeddings: bool) -> Iterator[list[dict[str, Any]]]:
+    """Yield the pages of a listing as the server gives them, repeats included, until an empty one."""
+    offset = 0
+    stale = 0
+    known: set[int] = set()
+    while items := fetch_items(client, space, offset, PAGE_ROWS, embeddings=embeddings):
+        yield items
+        offset += len(items)
+        ids = {xxhash.xxh3_64_intdigest(item["id"].encode()) for item in items}
+        stale = stale + 1 if ids <= known else 0
+        if stale >= _MAX_STALE_PAGES:
+            raise TargetError(
+                f"the listing repeats itself from offset {offset:,} on: the server ignores the offset",
+                where=client.endpoint.url,
+                next_step="this database cannot be read back",
+            )
+        known = ids if stale == 0 else known
+
+
+def fetch_items(
+    client: Client, space: str | None, offset: int, limit: int, *, embeddings: bool
+) -> list[dict[str, Any]]:
+    """Return the items of one page, each with a string ``id``; raise TargetError on any other answer."""
+    params = {"tier": "all", "offset": str(offset), "limit": str(limit)}
+    params["include_embeddings"] = "true" if embeddings else "false"
+    answer = client.get(LIST_ROUTE, params, space_header(space))
+    items: Any = _document(answer.body).get("memories")
+    sound = isinstance(items, list) and all(
+        isinstance(item, dict) and isinstance(item.get("id"), str) for item in items
+    )
+    if answer.status != 200 or not sound:
+        raise TargetError(
+            f"GET {LIST_ROUTE} answers {answer.status} and no listing as Engram gives it",
+            where=client.endpoint.url,
+            next_step="check --endpoint and --space",
+        )
+    memories: list[dict[str, Any]] = items
+    return memories
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+@lru_cache(maxsize=64)
+def _packer(n_numbers: int) -> struct.Struct:
+    return struct.Struct(f"{n_numbers}f")
+
+
+def pack_embedding(numbers: object) -> bytes | None:
+    """Return a list of numbers as float32 bytes, each rounded to the nearest; None if it is no such list.
+
+    ``struct`` takes 4 us for 768 numbers, ``numpy.array`` 12.
+    """
+    if not isinstance(numbers, list) or not numbers:
+        return None
+    try:
+        return _packer(len(numbers)).pack(*numbers)
+    except struct.error:
+        return None
+    except OverflowError:  # beyond float32: infinite there
+        return np.array(numbers, dtype=np.float64).astype(np.float32).tobytes()
+
+
+def confidence_of(item: dict[str, Any]) -> float:
+    """Return the confidence of a listed or sent memory: a number, or an object with ``value``; else NaN."""
+    value = item.get("confidence")
+    if isinstance(value, dict):
+        value = value.get("value")
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")

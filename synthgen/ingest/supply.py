@@ -1,0 +1,152 @@
+"""Inside a group: batches as they were assigned, cut into jobs (one row each), and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from synthgen.errors import SynthgenError
+from synthgen.ingest.deadletters import DeadLetter
+from synthgen.ingest.plan import Batch, Intervals
+from synthgen.ingest.retry import Retry
+from synthgen.ingest.stats import Stats
+from synthgen.runtime.pool import Assignment
+from synthgen.specs import CHUNK_ROWS, RowReader
+
+#: Bodies held of one batch, in bytes: rows are read in slices of about this size, a chunk at most.
+SLICE_BYTES = 16 * 2**20
+
+
+class Job:
+    """One row on its way: its batch (None for a control request), body and failures so far."""
+
+    __slots__ = ("batch", "body", "retry", "row", "was_stale")
+
+    def __init__(self, batch: OpenBatch | None, row: int, body: bytes, retry: Retry) -> None:
+        self.batch = batch
+        self.row = row
+        self.body = body
+        self.retry = retry
+        self.was_stale = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a batch ended in its group: finished row runs [start, stop), dead letters among them, the counts
+    since the group's last report, and the error that cut it short, if any.
+    """
+
+    runs: tuple[tuple[int, int], ...]
+    dead: tuple[DeadLetter, ...]
+    stats: Stats
+    failure: SynthgenError | None = None
+
+
+@dataclass
+class OpenBatch:
+    """A batch being sent. Rows below ``next_row`` were issued; ``n_open`` of them have not ended yet."""
+
+    number: int
+    batch: Batch
+    next_row: int = 0
+    n_open: int = 0
+    n_acked: int = 0
+    exhausted: bool = False
+    dead: list[DeadLetter] = field(default_factory=list)
+    failure: SynthgenError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.exhausted and self.n_open == 0
+
+    def runs(self, unfinished: set[int]) -> tuple[tuple[int, int], ...]:
+        """Return the finished rows as runs, given which issued rows are not."""
+        if not unfinished:
+            return ((self.batch.start, self.next_row),) if self.next_row > self.batch.start else ()
+        done = Intervals()
+        start = self.batch.start
+        for row in sorted(unfinished):
+            done.add(start, row)
+            start = row + 1
+        done.add(start, self.next_row)
+        residues, n_spaces = self.batch.residues, self.batch.n_spaces
+        # A run between two unfinished rows may hold none of this batch's rows.
+        return tuple(
+            (low, high)
+            for low, high in done
+            if any(row % n_spaces in residues for row in range(low, min(high, low + n_spaces)))
+        )
+
+
+class Supply:
+    """Issues the jobs of assigned batches in order; reads bodies slice by slice."""
+
+    def __init__(self, reader: RowReader, body_bytes: int, fresh: Retry) -> None:
+        self.open: dict[int, OpenBatch] = {}
+        self._reader = reader
+        self._slice_rows = max(1, min(CHUNK_ROWS, SLICE_BYTES // max(1, body_bytes)))
+        self._fresh = fresh
+        self._waiting: list[OpenBatch] = []
+        self._current: OpenBatch | None = None
+        self._rows: Iterator[tuple[int, bytes]] = iter(())
+
+    def add(self, assignment: Assignment) -> OpenBatch:
+        """Take an assignment whose task is a Batch."""
+        batch: Batch = assignment.task
+        opened = OpenBatch(assignment.number, batch, batch.start)
+        self.open[assignment.number] = opened
+        self._waiting.append(opened)
+        return opened
+
+    def next(self) -> Job | None:
+        """Return a job for the next row, or None when no batch has one left; batches may then be over."""
+        while True:
+            for row, body in self._rows:
+                batch = self._current
+                assert batch is not None
+                batch.n_open += 1
+                batch.next_row = row + 1
+                return Job(batch, row, body, self._fresh)
+            if not self._advance():
+                return None
+
+    def body_of(self, row: int) -> bytes:
+        """Return the body of one row."""
+        return self._reader.read(row, row + 1)[0]
+
+    def _advance(self) -> bool:
+        # Next slice of the current batch, else the first of the next; False when there is none.
+        if self._current is None:
+            if not self._waiting:
+                return False
+            self._current = self._waiting.pop(0)
+        opened, batch = self._current, self._current.batch
+        start = max(opened.next_row, batch.start)
+        if start >= batch.stop:
+            opened.exhausted = True
+            self._current = None
+            return True
+        # Slices end at chunk borders: sources make or check whole chunks.
+        stop = min(batch.stop, start + self._slice_rows, (start // CHUNK_ROWS + 1) * CHUNK_ROWS)
+        try:
+            bodies = self._reader.read(start, stop)
+        except SynthgenError as error:
+            opened.failure = error
+            opened.exhausted = True
+            self._current = None
+            return True
+        self._rows = self._select(start, stop, bodies, batch)
+        return True
+
+    def _select(self, start: int, stop: int, bodies: object, batch: Batch) -> Iterator[tuple[int, bytes]]:
+        rows = zip(range(start, stop), bodies, strict=True)  # type: ignore[call-overload]
+        wanted = frozenset(batch.residues)
+        for row, body in rows:
+            if batch.is_whole or row % batch.n_spaces in wanted:
+                yield row, body
+        self._pass(stop)
+
+    def _pass(self, stop: int) -> None:
+        if self._current is not None:
+            self._current.next_row = stop  # rows of others at the slice's end are passed, too

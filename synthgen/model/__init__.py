@@ -1,0 +1,1 @@
+"""Phase 2: embeddings -> a model to draw from."""

@@ -1,0 +1,1 @@
+"""Wires rooms into the phases; the only place that sees both ends."""

@@ -1,0 +1,120 @@
+"""Phase 2: what a database lists, page by page, into centroids and a description of them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthgen.errors import InputError, TargetError, UsageError
+from synthgen.ingest.listing import count_hint, iter_listing
+from synthgen.model.centroids import save_centroids
+from synthgen.model.kmeans import CentroidFit, fit_centroids
+from synthgen.model.spool import EmbeddingSpool
+from synthgen.runtime import files
+from synthgen.runtime.progress import Progress
+from synthgen.specs import DEFAULT_SEED, EMBEDDING_DIMENSION, SYNTHETIC_PREFIX
+
+_TITLE_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class CentroidOptions:
+    """What to extract from where. ``spaces`` empty: the server's default space."""
+
+    endpoint: str
+    output: Path
+    spaces: tuple[str, ...] = ()
+    n_centroids: int = 100
+    seed: int = DEFAULT_SEED
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.n_centroids < 1:
+            raise UsageError(f"--num-centroids must be at least 1, not {self.n_centroids}")
+        if self.output.suffix != ".npy":
+            raise UsageError(f"--output must end in .npy, not {self.output.name!r}")
+
+
+def extract_centroids(options: CentroidOptions) -> dict[str, Any]:
+    """Read every real memory of the spaces, fit, and write ``output`` (.npy) and its .json; return the .json.
+
+    Synthetic memories (ids ``syn-...``) are left out. The result depends on the memories and the seed, not on
+    the order in which the server lists them. Raises InputError, TargetError.
+    """
+    files.check_parent_folder(options.output)
+    started_s = time.monotonic()
+    with EmbeddingSpool(options.output.absolute().parent) as spool:
+        n_synthetic = _read_all(options, spool)
+        _check(options, spool, n_synthetic)
+        fit = fit_centroids(spool, options.n_centroids, options.seed)
+        about = _describe(options, spool, fit, n_synthetic)
+    save_centroids(options.output, fit.model, about)
+    return {**about, "digest": fit.model.digest, "elapsed_s": time.monotonic() - started_s}
+
+
+def _read_all(options: CentroidOptions, spool: EmbeddingSpool) -> int:
+    """Fill ``spool`` with the real memories; return how many synthetic ones were passed over."""
+    spaces: Sequence[str | None] = options.spaces or (None,)
+    total = sum(count_hint(options.endpoint, space) for space in spaces)
+    progress = Progress("read memories", total, "memories", quiet=options.quiet)
+    n_synthetic = 0
+    for space in spaces:
+        for page in iter_listing(options.endpoint, space, embeddings=True):
+            real = [i for i, id_ in enumerate(page.ids) if not id_.startswith(SYNTHETIC_PREFIX)]
+            n_synthetic += len(page) - len(real)
+            if real:
+                spool.add(
+                    [page.ids[i] for i in real],
+                    [_title(page.contents[i]) for i in real],
+                    page.embeddings[real],
+                )
+            progress.update(len(spool) + n_synthetic)
+    return n_synthetic
+
+
+def _title(content: str) -> str:
+    """Return what to call a memory: its first line."""
+    return (content.strip().splitlines() or [""])[0][:_TITLE_CHARACTERS]
+
+
+def _check(options: CentroidOptions, spool: EmbeddingSpool, n_synthetic: int) -> None:
+    where = options.endpoint + (f", space {', '.join(options.spaces)}" if options.spaces else "")
+    if len(spool) == 0:
+        only = f" but {n_synthetic:,} synthetic ones, which are left out" if n_synthetic else ""
+        raise InputError(
+            f"No memories found{only}",
+            where=where,
+            next_step="check --endpoint and --space, or store real ones first: `synthgen wikipedia`",
+        )
+    if spool.dimension != EMBEDDING_DIMENSION:
+        raise TargetError(
+            f"memories have {spool.dimension} components, {EMBEDDING_DIMENSION} are needed",
+            where=where,
+            next_step=f"store embeddings of a {EMBEDDING_DIMENSION}-dimensional model",
+        )
+
+
+def _describe(
+    options: CentroidOptions, spool: EmbeddingSpool, fit: CentroidFit, n_synthetic: int
+) -> dict[str, Any]:
+    lengths = np.linalg.norm(fit.model.centroids, axis=1)
+    return {
+        "num_centroids": options.n_centroids,
+        "num_source_embeddings": fit.n_rows,
+        "num_synthetic_left_out": n_synthetic,
+        "embedding_dim": spool.dimension,
+        "seed": options.seed,
+        "endpoint": options.endpoint,
+        "spaces": list(options.spaces),
+        "source_ids_sha256": hashlib.sha256("\n".join(spool.ids).encode()).hexdigest(),
+        "inertia": fit.inertia,
+        "cluster_sizes": fit.sizes.tolist(),
+        "centroid_length": {"mean": float(lengths.mean()), "min": float(lengths.min())},
+        "method": "MiniBatchKMeans (scikit-learn), rows in the order of their ids, one thread",
+    }

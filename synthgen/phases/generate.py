@@ -1,0 +1,231 @@
+"""Phase 3: a dataset into a file, by a pool of workers that write their own ranges of it in place.
+
+parent: chunk numbers ──> pool ──> worker: make rows, encode, pwrite at row x line_bytes, hash
+   journal line a chunk <── digest ──┘          all done: fsync, rename, manifest
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from synthgen.errors import Interrupted
+from synthgen.formats.dataset_file import DatasetFile
+from synthgen.formats.jsonl import LineEncoder, LineLayout
+from synthgen.formats.manifest import Manifest
+from synthgen.generate.dataset import Dataset
+from synthgen.phases.datasets import source_of
+from synthgen.runtime import files
+from synthgen.runtime.interrupts import Interrupts
+from synthgen.runtime.memory import Governor, available_cores
+from synthgen.runtime.pool import Channel, Done, Pool
+from synthgen.runtime.progress import Progress
+from synthgen.specs import chunk_bounds, n_chunks
+
+#: Measured: a spawned worker with numpy, its tables and scratch; and this process.
+_WORKER_BYTES = 80_000_000
+_BASE_BYTES = 80_000_000
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """How to make a file; nothing here changes a byte of it. ``workers`` 0: as many as cores."""
+
+    workers: int = 0
+    memory_budget_bytes: int = 4_000_000_000
+    overwrite: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class GenerateReport:
+    """What was made, by how many, how fast, and in how much memory (peak of the process tree)."""
+
+    output: str
+    rows: int
+    rows_made: int
+    line_bytes: int
+    fingerprint: str
+    digest: str
+    workers: int
+    elapsed_s: float
+    peak_bytes: int
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the report as JSON."""
+        return {**self.__dict__, "bytes": self.rows * self.line_bytes, "rows_per_s": self.rate_per_s}
+
+    @property
+    def rate_per_s(self) -> float:
+        """Rows made a second of this run."""
+        return self.rows_made / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs: the dataset, and the file to write into."""
+
+    dataset: Dataset
+    layout: LineLayout
+    path: Path
+    in_place: bool
+
+
+def generate(dataset: Dataset, output: Path | None, options: GenerateOptions) -> GenerateReport:
+    """Write the dataset to ``output`` (None: standard output) and return what was done.
+
+    A regular file appears under its name only when whole, with a manifest beside it; an interrupted one is
+    continued by the same call. A file of another spec, or with more rows, is never touched, unless
+    ``options.overwrite``. Anything but a regular file is streamed. Raises InputError, ResourceError,
+    WorkerDied, or Interrupted (resumable).
+    """
+    if output is None or (output.exists() and not output.is_file() and not _is_null(output)):
+        return _stream(dataset, output, options)
+    if output.exists() and _is_null(output):
+        return _discard(dataset, output, options)
+    return _write_file(dataset, output, options)
+
+
+def _is_null(path: Path) -> bool:
+    mode = path.stat().st_mode
+    return stat.S_ISCHR(mode) and path.stat().st_rdev == Path(os.devnull).stat().st_rdev
+
+
+def _write_chunks(channel: Channel, job: _Job) -> None:
+    """Make, encode, write and hash the chunks whose numbers come, until no more come (in a worker)."""
+    encoder = LineEncoder(job.layout)
+    descriptor = os.open(job.path, os.O_WRONLY | os.O_CLOEXEC)
+    while (assignment := channel.get()) is not None:
+        with files.explain_os_errors(job.path):
+            digest = _write_chunk(job, encoder, descriptor, assignment.task)
+        channel.done(assignment.number, digest)
+
+
+def _write_chunk(job: _Job, encoder: LineEncoder, descriptor: int, chunk: int) -> str:
+    hasher = xxhash.xxh3_128()
+    start, stop = chunk_bounds(chunk, job.dataset.spec.count)
+    at = start * job.layout.line_bytes
+    for rows in job.dataset.blocks(start, stop):
+        data = encoder.encode(rows).data.cast("B")
+        hasher.update(data)
+        while data:
+            n = os.pwrite(descriptor, data, at) if job.in_place else os.write(descriptor, data)
+            at, data = at + n, data[n:]
+    return hasher.hexdigest()
+
+
+def _layout(dataset: Dataset) -> LineLayout:
+    return source_of(dataset).layout
+
+
+def _run_pool(
+    job: _Job, chunks: list[int], options: GenerateOptions, finished: Callable[[int, str], None]
+) -> tuple[int, int]:
+    """Make ``chunks``, calling ``finished`` for each; return the number of workers and the peak in bytes."""
+    count = job.dataset.spec.count
+    governor = Governor(options.memory_budget_bytes)
+    wanted = min(options.workers or available_cores(), max(1, len(chunks)))
+    workers = governor.plan_workers(wanted, _BASE_BYTES, _WORKER_BYTES)
+    progress = Progress("generate", count, "rows", quiet=options.quiet)
+    rows_of = {c: chunk_bounds(c, count)[1] - chunk_bounds(c, count)[0] for c in chunks}
+    done = count - sum(rows_of.values())
+    progress.start_at(done)
+    with Interrupts() as interrupts, Pool(_write_chunks, (job,), workers) as pool:
+        for event in pool.run(chunks, admit=governor.admits):
+            governor.sample()
+            if isinstance(event, Done):
+                finished(event.task, event.value)
+                done += rows_of[event.task]
+            progress.update(done)
+            if interrupts.requested:
+                pool.stop()
+    if done < count:
+        raise Interrupted(
+            f"stopped after {done:,} of {count:,} rows", next_step="the same command continues from there"
+        )
+    return workers, governor.peak_bytes
+
+
+def _write_file(dataset: Dataset, output: Path, options: GenerateOptions) -> GenerateReport:
+    """Make one regular file, or continue it."""
+    started_s = time.monotonic()
+    layout, spec = _layout(dataset), dataset.spec
+    with DatasetFile(output, spec, layout.line_bytes) as file:
+        manifest = None if options.overwrite else file.finished()
+        made, workers, peak_bytes = 0, 0, 0
+        if manifest is None:
+            digests = file.begin(overwrite=options.overwrite)
+            todo = [c for c in range(n_chunks(spec.count)) if c not in digests]
+            made = sum(stop - start for start, stop in (chunk_bounds(c, spec.count) for c in todo))
+            job = _Job(dataset, layout, file.partial, in_place=True)
+            if todo:
+                workers, peak_bytes = _run_pool(job, todo, options, file.record)
+            manifest = file.finish()
+    return _report(str(output), manifest, made, _Effort(workers, peak_bytes, started_s))
+
+
+@dataclass(frozen=True)
+class _Effort:
+    workers: int
+    peak_bytes: int
+    started_s: float
+
+
+def _report(output: str, manifest: Manifest, rows_made: int, effort: _Effort) -> GenerateReport:
+    return GenerateReport(
+        output=output,
+        rows=manifest.spec.count,
+        rows_made=rows_made,
+        line_bytes=manifest.line_bytes,
+        fingerprint=manifest.spec.fingerprint,
+        digest=manifest.digest,
+        workers=effort.workers,
+        elapsed_s=time.monotonic() - effort.started_s,
+        peak_bytes=effort.peak_bytes,
+    )
+
+
+def _discard(dataset: Dataset, output: Path, options: GenerateOptions) -> GenerateReport:
+    """Make everything and keep nothing: the null sink that rates are measured against."""
+    started_s = time.monotonic()
+    layout, count = _layout(dataset), dataset.spec.count
+    digests: dict[int, str] = {}
+    job = _Job(dataset, layout, output, in_place=False)
+    workers, peak = _run_pool(job, list(range(n_chunks(count))), options, digests.__setitem__)
+    manifest = Manifest(dataset.spec, layout.line_bytes, tuple(digests[c] for c in sorted(digests)))
+    return _report(str(output), manifest, count, _Effort(workers, peak, started_s))
+
+
+def _stream(dataset: Dataset, output: Path | None, options: GenerateOptions) -> GenerateReport:
+    """Write rows in order to standard output or a FIFO from this process: the pipe is slower than it."""
+    started_s = time.monotonic()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
+    layout, spec = _layout(dataset), dataset.spec
+    encoder = LineEncoder(layout)
+    digests: list[str] = []
+    progress = Progress("generate", spec.count, "rows", quiet=options.quiet)
+    with Path(output).open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as sink:
+        for chunk in range(n_chunks(spec.count)):
+            hasher = xxhash.xxh3_128()
+            for data in _encoded(dataset, encoder, chunk):
+                hasher.update(data)
+                sink.write(data)
+            digests.append(hasher.hexdigest())
+            progress.update(chunk_bounds(chunk, spec.count)[1])
+    manifest = Manifest(spec, layout.line_bytes, tuple(digests))
+    peak = Governor(options.memory_budget_bytes).sample()
+    return _report(str(output or "-"), manifest, spec.count, _Effort(1, peak, started_s))
+
+
+def _encoded(dataset: Dataset, encoder: LineEncoder, chunk: int) -> Iterator[memoryview]:
+    for rows in dataset.blocks(*chunk_bounds(chunk, dataset.spec.count)):
+        yield encoder.encode(rows).data.cast("B")

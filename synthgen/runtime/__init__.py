@@ -1,0 +1,1 @@
+"""What every room may use: worker processes, memory governor, progress, files. Imports no room."""

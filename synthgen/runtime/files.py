@@ -1,0 +1,131 @@
+"""Files that appear under their final name only when whole, locks, and room on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from synthgen.errors import InputError, ResourceError
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new name in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` durably: the file is the old one or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    with explain_os_errors(path):
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        publish(partial, path)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write ``document`` to ``path`` as indented JSON, durably and whole."""
+    write_whole(path, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give a finished, synced file its final name, durably."""
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def check_free_space(folder: Path, needed_bytes: int) -> None:
+    """Raise ResourceError when the disk of ``folder`` has less than ``needed_bytes`` free."""
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise ResourceError(
+            f"the disk has {free_bytes / 1e9:,.2f} GB free, {needed_bytes / 1e9:,.2f} GB are needed",
+            where=str(folder),
+            next_step="free some room, lower --count, or choose another --output",
+        )
+
+
+def check_parent_folder(path: Path) -> None:
+    """Raise InputError unless the folder of ``path`` exists and can be written to."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError("no such folder", where=str(folder), next_step="make it, or choose another --output")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError("folder is not writable", where=str(folder), next_step="choose another --output")
+
+
+@contextlib.contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a one-line ResourceError about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise os_error_about(path, error) from error
+
+
+def os_error_about(path: Path, error: OSError) -> ResourceError:
+    """Return the ResourceError that tells a person about ``error`` at ``path``."""
+    return ResourceError(
+        error.strerror or str(error),
+        where=str(path),
+        next_step="mend that and run the same command again; what is finished is kept",
+    )
+
+
+class FileLock:
+    """An advisory lock on a file, held until :meth:`release` or the process ends, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Return whether the lock was free; it is then ours, and the file holds our process id."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        if not self._still_named(descriptor):  # its last holder removed it in between
+            os.close(descriptor)
+            return self.acquire()
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+        return True
+
+    def _still_named(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def holder(self) -> str:
+        """Return what the file says of its holder: a process id, or an empty string."""
+        with contextlib.suppress(OSError):
+            return self._path.read_text().strip()
+        return ""
+
+    def remove(self) -> None:
+        """Give the lock back and delete its file (while it is held: nobody else can have opened it anew)."""
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+        self.release()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,198 @@
+"""The application: routes to handlers, and whatever goes wrong to an answer.
+
+Routes, fields and codes: Engram's wire, measured on orchard9/engram of 2025-11-21.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from synthgen.server.answers import JSON_HEADERS, Answer, Refusal, invalid_input, json_answer, refusal
+from synthgen.server.exchange import Request
+from synthgen.server.parameters import flag, natural, text
+from synthgen.server.reading import MAX_PAGE, Page, find_memory, page_head, page_pieces, page_tail, read_piece
+from synthgen.server.requests import (
+    DEFAULT_SPACE,
+    Memory,
+    check_space,
+    parse_episode,
+    parse_memory,
+    parse_object,
+    parse_simple_memory,
+    remembered,
+)
+from synthgen.server.seeking import Seeking
+from synthgen.server.state import State
+from synthgen.server.status import health, metrics, prometheus, system_health
+from synthgen.server.store import Space
+
+_MEMORIES = "/api/v1/memories"
+_TIERS = ("hot", "warm", "cold", "all")
+_RETRY: list[tuple[str, str]] = [("retry-after", "1")]
+
+Handler = Callable[[Request], Awaitable[Answer | None]]
+
+
+class App:
+    """RSGI application over one open :class:`State`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        seeking = Seeking(state)
+        self._routes: dict[str, dict[str, Handler]] = {
+            f"{_MEMORIES}/remember": {"POST": self._remember},
+            _MEMORIES: {"POST": self._remember_simply, "GET": self._list},
+            "/api/v1/episodes/remember": {"POST": self._remember_episode},
+            f"{_MEMORIES}/recall": {"GET": seeking.recall},
+            f"{_MEMORIES}/search": {"GET": seeking.search},
+            "/api/v1/complete": {"POST": seeking.complete},
+            "/api/v1/spaces": {"GET": self._spaces, "POST": self._create_space},
+            "/health": {"GET": self._health},
+            "/health/alive": {"GET": self._alive},
+            "/api/v1/system/health": {"GET": self._system_health},
+            "/metrics": {"GET": self._metrics},
+            "/metrics/prometheus": {"GET": self._prometheus},
+        }
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request; never raises."""
+        request = Request(scope, protocol)
+        try:
+            answer = await self._answer(request)
+        except Refusal as refused:
+            answer = refused.answer
+        except Exception as error:
+            answer = _failure(request, error)
+        if answer is not None:
+            request.send(answer)
+
+    async def _answer(self, request: Request) -> Answer | None:
+        methods = self._routes.get(request.path)
+        if methods is None:
+            if not request.path.startswith(f"{_MEMORIES}/"):
+                return Answer(404, [], b"")
+            methods = {"GET": self._memory}
+        handler = methods.get(request.method)
+        if handler is None:
+            return Answer(405, [("allow", ",".join(methods))], b"")
+        return await handler(request)
+
+    async def _remember(self, request: Request) -> Answer:
+        space = request.space
+        return await self._store(parse_memory(await request.json_body(), space))
+
+    async def _remember_simply(self, request: Request) -> Answer:
+        space = request.space
+        return await self._store(parse_simple_memory(await request.json_body(), space))
+
+    async def _remember_episode(self, request: Request) -> Answer:
+        space = request.space
+        return await self._store(parse_episode(await request.json_body(), space))
+
+    async def _store(self, memory: Memory) -> Answer:
+        durable = self._state.writer.store(memory)
+        body = remembered(memory)  # while the commit is under way
+        await durable
+        return Answer(201, JSON_HEADERS, body)
+
+    def _space(self, request: Request) -> Space | None:
+        return self._state.writer.spaces.get(request.space or DEFAULT_SPACE)
+
+    async def _list(self, request: Request) -> Answer | None:
+        page = self._page(request)
+        pieces = list(page_pieces(page))
+        if len(pieces) == 1:
+            body = await self._state.read(read_piece, page, *pieces[0])
+            return Answer(200, JSON_HEADERS, page_head() + body + page_tail(page))
+        transport = request.stream(200, JSON_HEADERS)
+        before = page_head()
+        for start, stop in pieces:
+            await transport.send_bytes(before + await self._state.read(read_piece, page, start, stop))
+            before = b","
+        await transport.send_bytes(page_tail(page))
+        return None
+
+    def _page(self, request: Request) -> Page:
+        query = request.query
+        tier = text(query, "tier", "hot").lower()
+        if tier not in _TIERS:
+            raise refusal(
+                400, "BAD_REQUEST", f"Invalid tier value: '{tier[:80]}'. Use one of: {', '.join(_TIERS)}."
+            )
+        space = self._space(request)
+        return Page(
+            space=space,
+            n_memories=space.n_memories if space else 0,
+            offset=natural(query, "offset", 0),
+            limit=min(natural(query, "limit", 100), MAX_PAGE),
+            include_embeddings=flag(query, "include_embeddings"),
+            tier=tier,
+        )
+
+    async def _memory(self, request: Request) -> Answer:
+        memory_id = request.path.removeprefix(f"{_MEMORIES}/")  # granian has decoded it
+        space = self._space(request)
+        found = await self._state.read(find_memory, space, memory_id) if space else None
+        if found is None:
+            raise refusal(
+                404, "MEMORY_NOT_FOUND", f"Memory '{memory_id[:200]}' not found in this memory space"
+            )
+        return json_answer(found)
+
+    async def _spaces(self, request: Request) -> Answer:
+        spaces = list(self._state.writer.spaces.values())
+        return json_answer({"spaces": [self._state.describe(space) for space in spaces]})
+
+    async def _create_space(self, request: Request) -> Answer:
+        document = parse_object(await request.json_body())
+        name = document.get("id")
+        if type(name) is not str:
+            raise invalid_input("A memory space needs an id, a string")
+        space = await self._state.writer.create_space(check_space(name))
+        return json_answer(self._state.describe(space), 201)
+
+    async def _health(self, request: Request) -> Answer:
+        return health(self._state)
+
+    async def _alive(self, request: Request) -> Answer:
+        return Answer(200, [], b"")
+
+    async def _system_health(self, request: Request) -> Answer:
+        return system_health(self._state, request.query.get("space"))
+
+    async def _metrics(self, request: Request) -> Answer:
+        return metrics(self._state)
+
+    async def _prometheus(self, request: Request) -> Answer:
+        return prometheus(self._state)
+
+
+def _failure(request: Request, error: Exception) -> Answer:
+    """Return the answer to what is not the client's fault, and say it on stderr."""
+    print(
+        f"synthgen serve: {request.method} {request.path}: {type(error).__name__}: {error}",
+        file=sys.stderr,
+        flush=True,
+    )
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    if isinstance(error, sqlite3.Error):
+        return _store_failure(error).answer
+    return refusal(500, "MEMORY_SYSTEM_ERROR", f"internal error ({type(error).__name__})").answer
+
+
+def _store_failure(error: sqlite3.Error) -> Refusal:
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+        return refusal(
+            507,
+            "MEMORY_SYSTEM_ERROR",
+            "Nothing was stored: the disk is full. Free room; the server stays up.",
+            _RETRY,
+        )
+    return refusal(
+        503, "MEMORY_SYSTEM_ERROR", f"Nothing was stored: the store failed ({error}). Try again.", _RETRY
+    )

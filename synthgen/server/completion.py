@@ -1,0 +1,151 @@
+"""Pattern completion: the stored memory that agrees best with the known components of a vector.
+
+Request, answer and the rule that 30% of the components must be known: Engram's wire, measured on
+orchard9/engram of 2025-11-21.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.server.answers import Refusal, refusal, time_of, wrong_shape
+from synthgen.server.recall import Match
+from synthgen.server.requests import parse_object
+from synthgen.specs import EMBEDDING_DIMENSION
+
+DEFAULT_THRESHOLD = 0.7
+DEFAULT_HYPOTHESES = 3
+MAX_HYPOTHESES = 100
+MIN_KNOWN_SHARE = 0.3
+
+Found = list[tuple[Match, tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """What is known: ``vector`` has shape (768,), NaN where a component is unknown."""
+
+    vector: NDArray[np.float64]
+    known_fields: dict[str, Any]
+    threshold: float
+    n_hypotheses: int
+    space: str | None
+
+
+def parse_cue(body: bytes) -> Cue:
+    """Return the cue in a body of POST /complete; 422 where it is misshapen or knows too little."""
+    document = parse_object(body)
+    partial = _object(document.get("partial_episode"), "partial_episode")
+    config = _object(document.get("config") or {}, "config")
+    space = document.get("memory_space_id")
+    if space is not None and type(space) is not str:
+        raise wrong_shape("memory_space_id: expected a string")
+    hypotheses = config.get("num_hypotheses", DEFAULT_HYPOTHESES)
+    if type(hypotheses) is not int or hypotheses < 0:
+        raise wrong_shape("num_hypotheses: expected a whole number of at least 0")
+    _fraction(partial, "cue_strength", DEFAULT_THRESHOLD)
+    return Cue(
+        _vector(partial.get("partial_embedding") or []),
+        _object(partial.get("known_fields") or {}, "known_fields"),
+        _fraction(config, "ca1_threshold", DEFAULT_THRESHOLD),
+        min(hypotheses, MAX_HYPOTHESES),
+        space,
+    )
+
+
+def _object(value: Any, field: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise wrong_shape(f"{field}: expected an object")
+    return value
+
+
+def _fraction(document: dict[str, Any], field: str, default: float) -> float:
+    value = document.get(field, default)
+    if type(value) not in (int, float):
+        raise wrong_shape(f"{field}: expected a number")
+    if not 0 <= value <= 1:
+        raise _invalid(f"{field} must be between 0.0 and 1.0, got {value}")
+    return float(value)
+
+
+def _vector(values: Any) -> NDArray[np.float64]:
+    if type(values) is not list or any(type(value) not in (int, float, type(None)) for value in values):
+        raise wrong_shape("partial_embedding: expected a sequence of numbers and nulls")
+    n_known = sum(value is not None for value in values)
+    if values and len(values) != EMBEDDING_DIMENSION:
+        raise _invalid(
+            f"Partial embedding must have exactly {EMBEDDING_DIMENSION} dimensions, got {len(values)}"
+        )
+    if n_known < MIN_KNOWN_SHARE * EMBEDDING_DIMENSION:
+        raise _invalid(
+            f"Pattern completion requires minimum 30% cue overlap. Current overlap: "
+            f"{n_known / EMBEDDING_DIMENSION:.1%} ({n_known} of {EMBEDDING_DIMENSION} dimensions known)."
+        )
+    vector = np.array([math.nan if value is None else value for value in values], np.float64)
+    known = vector[~np.isnan(vector)]
+    if not np.isfinite(known.astype(np.float32)).all() or not known.any():
+        raise _invalid("Partial embedding must be finite and not all zero")
+    return vector
+
+
+def _invalid(message: str) -> Refusal:
+    return refusal(422, "MEMORY_VALIDATION_ERROR", message)
+
+
+def too_weak(confidence: float) -> Refusal:
+    """Return the 422 for a cue that no memory agrees with well enough."""
+    return _invalid(
+        f"Completion confidence {confidence:.2f} below CA1 threshold. "
+        "Provide more cue information or lower ca1_threshold."
+    )
+
+
+def completed(cue: Cue, found: Found) -> dict[str, Any]:
+    """Return the answer for a cue and the memories that agree best with it, best first."""
+    best, *others = found
+    margin = best[0].cosine - others[0][0].cosine if others else best[0].cosine
+    sources = {field: {"source": "recalled", "confidence": 1.0} for field in cue.known_fields}
+    sources.setdefault("what", {"source": "reconstructed", "confidence": _level(best[0])})
+    return {
+        "completed_episode": _episode(best[1]),
+        "completion_confidence": _confidence(_level(best[0]), "Cosine over the known components"),
+        "source_attribution": sources,
+        "alternative_hypotheses": [
+            {"episode": _episode(row), "confidence": _level(match)} for match, row in others
+        ],
+        "metacognitive_confidence": _confidence(
+            min(1.0, max(0.0, margin)), "Distance between the best match and the next"
+        ),
+        "reconstruction_stats": {
+            "ca3_iterations": 0,
+            "convergence_achieved": True,
+            "pattern_sources": [row[1] for _, row in found],
+            "plausibility_score": _level(best[0]),
+        },
+    }
+
+
+def _level(match: Match) -> float:
+    return min(1.0, max(0.0, match.cosine))
+
+
+def _episode(row: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        "id": row[1],
+        "when": time_of(row[4]),
+        "what": row[2],
+        "where_location": None,
+        "who": None,
+        "encoding_confidence": row[3],
+    }
+
+
+def _confidence(value: float, reasoning: str) -> dict[str, Any]:
+    bounds = (("Certain", 0.9), ("High", 0.7), ("Medium", 0.4), ("Low", 0.1))
+    category = next((name for name, bound in bounds if value > bound), "None")
+    return {"value": value, "category": category, "reasoning": reasoning}

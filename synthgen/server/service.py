@@ -1,0 +1,127 @@
+"""Life of a server: lock, store, socket, announcement, and the stop that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from synthgen.errors import EXIT_OK, ResourceError
+from synthgen.runtime.files import FileLock, explain_os_errors, sync_folder, write_whole
+from synthgen.server.app import App
+from synthgen.server.listening import bind, endpoint_of, is_loopback, run_http
+from synthgen.server.state import State
+from synthgen.server.store import DATABASE_NAME, prepare_database
+from synthgen.specs import ServeSpec
+
+LOCK_NAME = "server.lock"
+RECORD_NAME = "server.json"
+
+
+def serve(spec: ServeSpec) -> int:
+    """Run the embedded server until it is told to stop; return the exit code (0).
+
+    Must be called from the main thread. Stops at SIGTERM, SIGINT and, where the spec says so, at the
+    end of standard input: requests under way are answered, the log is copied into the database.
+
+    Raises ResourceError when the folder is in use by another server, the folder or the port cannot
+    be used, and InputError when the folder holds a database that is not this program's.
+    """
+    folder = spec.data_dir.absolute()
+    with _own_folder(folder), contextlib.closing(bind(spec)) as listener:
+        database = folder / DATABASE_NAME
+        prepare_database(database)
+        if not is_loopback(listener):
+            _say("warning: anybody who can reach this machine can read and write: there is no authentication")
+        asyncio.run(_Service(spec, folder, endpoint_of(listener)).run(database, listener))
+    return EXIT_OK
+
+
+def _say(text: str) -> None:
+    print(f"synthgen serve: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _own_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock on the data folder, which is made where it is missing."""
+    lock = FileLock(folder / LOCK_NAME)
+    with explain_os_errors(folder):
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            sync_folder(folder.parent)
+        free = lock.acquire()
+    if not free:
+        raise _in_use(folder, lock.holder())
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _in_use(folder: Path, holder: str) -> ResourceError:
+    endpoint = ""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads((folder / RECORD_NAME).read_bytes())
+        if str(record["pid"]) == holder:  # else it is what a killed server left behind
+            endpoint = f" at {record['endpoint']}"
+    return ResourceError(
+        f"another server (process {holder or 'unknown'}{endpoint}) uses this folder",
+        where=str(folder),
+        next_step="use that one, stop it, or choose another --data-dir",
+    )
+
+
+class _Service:
+    """The part of a server's life that has an event loop."""
+
+    def __init__(self, spec: ServeSpec, folder: Path, endpoint: str) -> None:
+        self._spec = spec
+        self._record = folder / RECORD_NAME
+        self._folder = folder
+        self._endpoint = endpoint
+        self._stop = asyncio.Event()
+        self._started = asyncio.Event()
+
+    async def run(self, database: Path, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        state = State(database, loop)
+        state.writer.start()
+        try:
+            serving = asyncio.ensure_future(run_http(App(state), listener, self._started, self._stop))
+            started = asyncio.ensure_future(self._started.wait())
+            await asyncio.wait((serving, started), return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            if not serving.done():
+                self._announce(loop)
+            await serving
+        finally:
+            state.close()
+            self._record.unlink(missing_ok=True)
+
+    def _announce(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell files and people where the server is; the socket already takes connections."""
+        record = {"endpoint": self._endpoint, "pid": os.getpid()}
+        write_whole(self._record, json.dumps(record).encode() + b"\n")
+        if self._spec.as_json:
+            line = json.dumps({"event": "listening", **record, "data_dir": str(self._folder)})
+        else:
+            line = f"synthgen serve: listening on {self._endpoint}, data in {self._folder}"
+        print(line, flush=True)
+        if self._spec.stop_on_stdin_eof:
+            threading.Thread(target=self._watch_stdin, args=(loop,), name="stdin", daemon=True).start()
+
+    def _watch_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(OSError):  # a closed standard input has ended, too
+            while os.read(0, 4096):  # not sys.stdin: its lock would be held when the process ends
+                pass
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._stop.set)

@@ -1,0 +1,188 @@
+"""The store: one SQLite file in WAL mode, its schema, its spaces, and connections to it.
+
+A memory's place in its space, its ordinal, is part of its key: ``row = space * 2**40 + ordinal``.
+Ordinals have no gaps (nothing is ever removed, and a replaced memory keeps its place), so that a
+page of the listing at any offset is one range of the table, and a count is the last ordinal plus one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthgen.errors import InputError, ResourceError
+from synthgen.runtime.files import explain_os_errors, publish
+
+DATABASE_NAME = "memories.db"
+#: "SyGn", so that the file tells whose it is (PRAGMA application_id).
+APPLICATION_ID = 0x53_79_47_6E
+SCHEMA_VERSION = 1
+
+ORDINAL_BITS = 40
+#: Two memories of 3.3 kB fit a page; with SQLite's 4,096 bytes a fifth of each page stayed empty.
+PAGE_BYTES = 8_192
+#: The log is copied into the database when it has so many pages (32 MB): each time costs two syncs.
+CHECKPOINT_PAGES = 4_096
+WRITER_CACHE_KIB = 65_536
+READER_CACHE_KIB = 8_192
+BUSY_TIMEOUT_S = 30.0
+
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\x00"
+
+_SCHEMA = f"""
+BEGIN EXCLUSIVE;
+CREATE TABLE space (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created_at_us INTEGER NOT NULL,
+    n_indexed INTEGER NOT NULL DEFAULT 0  -- memories from ordinal 0 on that memory_text holds
+);
+CREATE TABLE memory (
+    row INTEGER PRIMARY KEY,              -- space * 2^{ORDINAL_BITS} + ordinal
+    space INTEGER NOT NULL REFERENCES space (number),
+    id TEXT NOT NULL,
+    confidence REAL NOT NULL,
+    observed_at_us INTEGER NOT NULL,
+    stored_at_us INTEGER NOT NULL,
+    memory_type TEXT NOT NULL,
+    details TEXT,                         -- JSON: tags and the like
+    content TEXT NOT NULL,
+    embedding BLOB                        -- 768 float32, little-endian
+);
+CREATE UNIQUE INDEX memory_by_id ON memory (space, id);
+CREATE VIRTUAL TABLE memory_text USING fts5 (content, content='memory', content_rowid='row');
+CREATE VIEW memories AS
+    SELECT space.name AS space, memory.row & {2**ORDINAL_BITS - 1} AS ordinal, memory.id, memory.content,
+        memory.confidence, memory.memory_type, memory.details,
+        strftime('%Y-%m-%dT%H:%M:%fZ', memory.observed_at_us / 1000000.0, 'unixepoch') AS observed_at,
+        strftime('%Y-%m-%dT%H:%M:%fZ', memory.stored_at_us / 1000000.0, 'unixepoch') AS stored_at,
+        length(memory.embedding) / 4 AS dimension, memory.embedding
+    FROM memory JOIN space ON space.number = memory.space;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+
+
+@dataclass(slots=True)
+class Space:
+    """A space as the server knows it: changed by the writer alone, after the commit it speaks of."""
+
+    number: int
+    name: str
+    created_at_us: int
+    n_memories: int = 0
+    n_indexed: int = 0
+
+    @property
+    def first_row(self) -> int:
+        """Key of the memory with ordinal 0."""
+        return self.number << ORDINAL_BITS
+
+
+def prepare_database(path: Path) -> None:
+    """Make the database at ``path``, or see that it is ours.
+
+    Raises InputError, having touched nothing, for any other file and for another schema version.
+    """
+    with explain_os_errors(path):
+        header = _read_header(path)
+    if header:
+        _check_header(path, header)
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    with explain_os_errors(partial):
+        partial.unlink(missing_ok=True)
+        _create(partial)
+        publish(partial, path)
+
+
+def _create(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:  # not in WAL mode yet: what identifies the file must be in the file, not in its log
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    finally:
+        connection.close()
+
+
+def _read_header(path: Path) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
+
+
+def _check_header(path: Path, header: bytes) -> None:
+    # Offsets: SQLite's file format, section 1.3 (user version at 60, application id at 68).
+    if not header.startswith(_MAGIC) or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise InputError(
+            "not a database of this server",
+            where=str(path),
+            next_step="choose another --data-dir; the file was left as it is",
+        )
+    version = int.from_bytes(header[60:64], "big")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"the database has schema version {version}, this program reads {SCHEMA_VERSION}",
+            where=str(path),
+            next_step="use the synthgen that made it, or another --data-dir; the file was left as it is",
+        )
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> ResourceError:
+    return ResourceError(
+        f"the database cannot be used ({error})",
+        where=str(path),
+        next_step="free room on the disk or choose another --data-dir",
+    )
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Return the one connection that writes: WAL, a sync of the log in every commit."""
+    try:
+        connection = sqlite3.connect(
+            path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        for setting in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"journal_size_limit = {2 * CHECKPOINT_PAGES * PAGE_BYTES}",
+            f"cache_size = -{WRITER_CACHE_KIB}",
+            "secure_delete = OFF",
+            "mmap_size = 0",
+        ):
+            connection.execute(f"PRAGMA {setting}")
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that can only read; its cache is small, since pages are read once."""
+    connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    for setting in ("query_only = ON", f"cache_size = -{READER_CACHE_KIB}", "mmap_size = 0"):
+        connection.execute(f"PRAGMA {setting}")
+    return connection
+
+
+def load_spaces(connection: sqlite3.Connection) -> dict[str, Space]:
+    """Return all spaces by name with their counts; the cost does not depend on the counts."""
+    spaces = {}
+    for number, name, created_at_us, n_indexed in connection.execute(
+        "SELECT number, name, created_at_us, n_indexed FROM space ORDER BY number"
+    ).fetchall():
+        space = Space(number, name, created_at_us, 0, n_indexed)
+        (last,) = connection.execute(
+            "SELECT max(row) FROM memory WHERE row >= ? AND row < ?",
+            (space.first_row, space.first_row + 2**ORDINAL_BITS),
+        ).fetchone()
+        space.n_memories = 0 if last is None else last - space.first_row + 1
+        spaces[name] = space
+    return spaces

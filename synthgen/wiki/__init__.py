@@ -1,0 +1,1 @@
+"""Phase 1: real Wikipedia articles as memories with real embeddings."""
