@@ -20,7 +20,6 @@ from synthgen.specs import (
     DEFAULT_ENDPOINT,
     DEFAULT_PORT,
     DEFAULT_SEED,
-    DatasetSpec,
     IngestSpec,
     ServeSpec,
 )
@@ -36,32 +35,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         print("synthgen runs on Linux and macOS; on Windows use WSL", file=sys.stderr)
         return EXIT_UNUSABLE
-    parser = make_parser()
     flags = argparse.Namespace()
     try:
-        flags = _parse(parser, arguments)
+        flags = _parse(make_parser(), arguments)
         command: Command = flags.command
         return command(flags)
-    except SynthgenError as error:
-        return _fail(flags, str(error), error.exit_code, error)
-    except KeyboardInterrupt:
-        return _fail(flags, "interrupted; the same command continues", EXIT_INTERRUPTED, None)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: no second error
         return EXIT_FAILED
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if getattr(flags, "verbose", False):
+            traceback.print_exception(error)
+        exit_code, text = _explain(error)
+        print(f"synthgen: {' '.join(text.split())}", file=sys.stderr)
+        return exit_code
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the line for a person."""
+    if isinstance(error, SynthgenError):
+        return error.exit_code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED, "interrupted; the same command continues"
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(flags, f"{where}{error.strerror or error}", EXIT_UNUSABLE, error)
-    except Exception as error:
-        text = f"unexpected {type(error).__name__}: {error}; a defect: run again with -v and report it"
-        return _fail(flags, " ".join(text.split()), EXIT_FAILED, error)
-
-
-def _fail(flags: argparse.Namespace, text: str, exit_code: int, error: Exception | None) -> int:
-    if getattr(flags, "verbose", False) and error is not None:
-        traceback.print_exception(error)
-    print(f"synthgen: {text}", file=sys.stderr)
-    return exit_code
+        return EXIT_UNUSABLE, f"{where}{error.strerror or error}"
+    text = f"unexpected {type(error).__name__}: {error}; a defect: run again with -v and report it"
+    return EXIT_FAILED, text
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -75,7 +75,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
 
 
 def _read_config(path: Path, name: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """Return the defaults that a TOML file holds in the table of the command, as the parser would type them."""
+    """Return the defaults that a TOML file holds in the table of the command, typed as flags are."""
     import tomllib
 
     try:
@@ -136,7 +136,7 @@ def _add(commands: Any, name: str, help_: str, example: str, command: Command) -
     )
     parser.set_defaults(command=command, name=name, parser=parser)
     common = parser.add_argument_group("common")
-    common.add_argument("--config", type=Path, metavar="FILE.toml", help="defaults, in a table [%s]" % name)
+    common.add_argument("--config", type=Path, metavar="FILE.toml", help=f"defaults, in a table [{name}]")
     common.add_argument("--json", action="store_true", help="print the final report as JSON")
     common.add_argument("-q", "--quiet", action="store_true", help="no progress")
     common.add_argument("-v", "--verbose", action="store_true", help="tracebacks with errors")
@@ -314,11 +314,10 @@ def _dataset_parameters(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ingest(flags: argparse.Namespace) -> int:
-    from synthgen.phases.deliver import deliver, plan_text, resolve_spaces
-    from synthgen.phases.deliver import open_named as open_rows
+    from synthgen.phases.deliver import deliver, open_named, plan_text, resolve_spaces
     from synthgen.phases.report import print_report
 
-    rows = open_rows(flags.input, flags.spec, flags.limit)
+    rows = open_named(flags.input, flags.spec, flags.limit)
     spec = IngestSpec(
         endpoint=flags.endpoint,
         ledger=flags.ledger or rows.default_ledger,
@@ -359,6 +358,3 @@ def _verify(flags: argparse.Namespace) -> int:
     spaces = resolve_spaces(flags.space, flags.spaces)
     options = {"sample": flags.sample, "processes": flags.processes, "quiet": flags.quiet}
     return print_report(verify_rows(rows, flags.endpoint, spaces, options), as_json=flags.json)
-
-
-__all__ = ["DatasetSpec", "main", "make_parser"]

@@ -243,6 +243,9 @@ class IngestSpec:
     verify: bool = True
     timeout_s: float = 30.0
     quiet: bool = False
+    #: What the ledger calls the database, where something better than its address is known: an embedded
+    #: server takes another port each time, and a database made anew is another one at the same address.
+    target: str = ""
 
     def __post_init__(self) -> None:
         _check_integer("--concurrent", self.concurrent, 1, 1_000)

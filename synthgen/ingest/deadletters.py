@@ -34,12 +34,17 @@ class DeadLetterFile:
     """
 
     def __init__(self, ledger: Path, sizes: Sequence[int]) -> None:
-        self.bodies_path = ledger.with_name(f"{ledger.stem}.dead.jsonl")
+        self.bodies_path = self.bodies_path_of(ledger)
         self.reasons_path = ledger.with_name(f"{ledger.stem}.dead.reasons.jsonl")
         for path, size in zip((self.bodies_path, self.reasons_path), sizes, strict=True):
             with explain_os_errors(path):
                 if path.exists() and path.stat().st_size > size:
                     os.truncate(path, size)
+
+    @staticmethod
+    def bodies_path_of(ledger: Path) -> Path:
+        """Return where the bodies of dead letters go."""
+        return ledger.with_name(f"{ledger.stem}.dead.jsonl")
 
     def append(self, letters: Sequence[DeadLetter], bodies: Sequence[bytes]) -> tuple[int, int]:
         """Write ``letters`` durably; return the sizes of both files, in bytes."""

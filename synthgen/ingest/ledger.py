@@ -142,11 +142,6 @@ class Ledger:
             self._descriptor = -1
         self._lock.release()
 
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing was finished by an earlier run."""
-        return self.state.n_acked == 0 and not self.state.dead
-
     def start_run(self, settings: Mapping[str, Any]) -> None:
         """Note the settings of a run that is about to send; they may differ from run to run."""
         self.state.route = str(settings.get("route", ""))

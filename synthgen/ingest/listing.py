@@ -74,7 +74,12 @@ def check_health(endpoint: str, *, timeout_s: float = 10.0) -> Health:
 def count_hint(endpoint: str, space: str | None = None, *, timeout_s: float = 10.0) -> int:
     """Return how many memories the database claims to hold in ``space``: a hint, it may overstate."""
     with Client(parse_endpoint(endpoint), timeout_s, patient=False) as client:
-        answer = client.get(LIST_ROUTE, {"tier": "all", "limit": "0"}, space_header(space))
+        return count_of(client, space)
+
+
+def count_of(client: Client, space: str | None) -> int:
+    """Return what :func:`count_hint` does, over a client that is open."""
+    answer = client.get(LIST_ROUTE, {"tier": "all", "limit": "0"}, space_header(space))
     counts = _document(answer.body).get("tier_counts")
     total = counts.get("total", counts.get("hot")) if isinstance(counts, dict) else None
     return total if isinstance(total, int) and total >= 0 else 0
@@ -139,12 +144,14 @@ def space_header(space: str | None) -> dict[str, str]:
     return {} if space is None else {SPACE_HEADER: space}
 
 
-def iter_items(client: Client, space: str | None, *, embeddings: bool) -> Iterator[list[dict[str, Any]]]:
+def iter_items(
+    client: Client, space: str | None, *, embeddings: bool, page_rows: int = PAGE_ROWS
+) -> Iterator[list[dict[str, Any]]]:
     """Yield the pages of a listing as the server gives them, repeats included, until an empty one."""
     offset = 0
     stale = 0
     known: set[int] = set()
-    while items := fetch_items(client, space, offset, PAGE_ROWS, embeddings=embeddings):
+    while items := fetch_items(client, space, offset, page_rows, embeddings=embeddings):
         yield items
         offset += len(items)
         ids = {xxhash.xxh3_64_intdigest(item["id"].encode()) for item in items}

@@ -29,7 +29,7 @@ class RetryPolicy:
     every retry waits ``max_delay_s``. A server from which nothing good came for ``away_s`` ends the run.
     """
 
-    max_attempts: int = 10
+    max_attempts: int = 12
     give_up_s: float = 300.0
     base_delay_s: float = 0.1
     max_delay_s: float = 10.0

@@ -17,8 +17,7 @@ _N_BUCKETS = 8 * _BUCKETS_PER_DECADE + 1
 @dataclass
 class Stats:
     """What happened since the last report of a group: requests sent and answered well, retries, errors by
-    class, CPU seconds, and latencies as counts by bucket. ``open_acked``: rows acknowledged within batches
-    that are not finished; ``trouble``: what the group is waiting for, if anything.
+    class, CPU seconds, and latencies as counts by bucket. ``trouble``: what the group waits for, if anything.
     """
 
     n_sent: int = 0
@@ -27,7 +26,6 @@ class Stats:
     errors: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
     cpu_s: float = 0.0
-    open_acked: int = 0
     trouble: str = ""
 
     def add(self, other: Stats) -> None:

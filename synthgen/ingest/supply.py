@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from synthgen.errors import SynthgenError
+from synthgen.errors import InputError, SynthgenError
 from synthgen.ingest.deadletters import DeadLetter
 from synthgen.ingest.plan import Batch, Intervals
 from synthgen.ingest.retry import Retry
@@ -44,15 +44,17 @@ class Outcome:
 
 @dataclass
 class OpenBatch:
-    """A batch being sent. Rows below ``next_row`` were issued; ``n_open`` of them have not ended yet."""
+    """A batch being sent. Rows below ``next_row`` were issued; ``n_open`` of them have not ended yet;
+    ``lost_rows`` never will, since the group is leaving.
+    """
 
     number: int
     batch: Batch
     next_row: int = 0
     n_open: int = 0
-    n_acked: int = 0
     exhausted: bool = False
     dead: list[DeadLetter] = field(default_factory=list)
+    lost_rows: set[int] = field(default_factory=set)
     failure: SynthgenError | None = None
 
     @property
@@ -90,6 +92,7 @@ class Supply:
         self._waiting: list[OpenBatch] = []
         self._current: OpenBatch | None = None
         self._rows: Iterator[tuple[int, bytes]] = iter(())
+        self._slice_stop = 0
 
     def add(self, assignment: Assignment) -> OpenBatch:
         """Take an assignment whose task is a Batch."""
@@ -121,32 +124,28 @@ class Supply:
             if not self._waiting:
                 return False
             self._current = self._waiting.pop(0)
-        opened, batch = self._current, self._current.batch
-        start = max(opened.next_row, batch.start)
-        if start >= batch.stop:
-            opened.exhausted = True
-            self._current = None
-            return True
-        # Slices end at chunk borders: sources make or check whole chunks.
-        stop = min(batch.stop, start + self._slice_rows, (start // CHUNK_ROWS + 1) * CHUNK_ROWS)
-        try:
-            bodies = self._reader.read(start, stop)
-        except SynthgenError as error:
-            opened.failure = error
-            opened.exhausted = True
-            self._current = None
-            return True
-        self._rows = self._select(start, stop, bodies, batch)
+            self._slice_stop = self._current.batch.start
+        opened = self._current
+        opened.next_row = self._slice_stop  # rows of other groups at the slice's end are passed, too
+        if opened.next_row < opened.batch.stop:
+            try:
+                self._rows = self._read_slice(opened.batch, opened.next_row)
+                return True
+            except SynthgenError as error:
+                opened.failure = error
+        opened.exhausted = True
+        self._current = None
         return True
 
-    def _select(self, start: int, stop: int, bodies: object, batch: Batch) -> Iterator[tuple[int, bytes]]:
-        rows = zip(range(start, stop), bodies, strict=True)  # type: ignore[call-overload]
+    def _read_slice(self, batch: Batch, start: int) -> Iterator[tuple[int, bytes]]:
+        # Slices end at chunk borders: sources make or check whole chunks.
+        stop = min(batch.stop, start + self._slice_rows, (start // CHUNK_ROWS + 1) * CHUNK_ROWS)
+        bodies = self._reader.read(start, stop)
+        if len(bodies) != stop - start:
+            raise InputError(f"rows {start:,} to {stop - 1:,} of the input are {len(bodies):,} bodies")
+        self._slice_stop = stop
+        rows = zip(range(start, stop), bodies, strict=True)
+        if batch.is_whole:
+            return rows
         wanted = frozenset(batch.residues)
-        for row, body in rows:
-            if batch.is_whole or row % batch.n_spaces in wanted:
-                yield row, body
-        self._pass(stop)
-
-    def _pass(self, stop: int) -> None:
-        if self._current is not None:
-            self._current.next_row = stop  # rows of others at the slice's end are passed, too
+        return iter([(row, body) for row, body in rows if row % batch.n_spaces in wanted])

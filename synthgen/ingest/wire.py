@@ -83,7 +83,7 @@ class Connection:
         self._n_complete = 0
 
     def send(self, job: Job, head: bytes) -> None:
-        """Send ``job``, connecting first where needed. The owner may hear of a failure before this returns."""
+        """Send ``job``, connecting first where needed; a failure may be told before this returns."""
         self.job = job
         self._head = head
         self._n_received = 0

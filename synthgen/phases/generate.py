@@ -110,11 +110,10 @@ def _write_chunks(channel: Channel, job: _Job) -> None:
         channel.done(assignment.number, digest)
 
 
-def _write_chunk(job: _Job, encoder: LineEncoder, descriptor: int, chunk: int) -> str:
+def _write_chunk(job: _Job, encoder: LineEncoder, descriptor: int, chunk: _Chunk) -> str:
     hasher = xxhash.xxh3_128()
-    start, stop = chunk_bounds(chunk, job.dataset.spec.count)
-    at = start * job.layout.line_bytes
-    for rows in job.dataset.blocks(start, stop):
+    at = chunk.start * job.layout.line_bytes
+    for rows in job.dataset.blocks(chunk.start, chunk.stop):
         data = encoder.encode(rows).data.cast("B")
         hasher.update(data)
         while data:
@@ -127,6 +126,18 @@ def _layout(dataset: Dataset) -> LineLayout:
     return source_of(dataset).layout
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """A chunk as a task, so that messages can name its rows."""
+
+    number: int
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return f"chunk {self.number} (rows {self.start:,} to {self.stop - 1:,})"
+
+
 def _run_pool(
     job: _Job, chunks: list[int], options: GenerateOptions, finished: Callable[[int, str], None]
 ) -> tuple[int, int]:
@@ -136,15 +147,15 @@ def _run_pool(
     wanted = min(options.workers or available_cores(), max(1, len(chunks)))
     workers = governor.plan_workers(wanted, _BASE_BYTES, _WORKER_BYTES)
     progress = Progress("generate", count, "rows", quiet=options.quiet)
-    rows_of = {c: chunk_bounds(c, count)[1] - chunk_bounds(c, count)[0] for c in chunks}
-    done = count - sum(rows_of.values())
+    tasks = [_Chunk(number, *chunk_bounds(number, count)) for number in chunks]
+    done = count - sum(task.stop - task.start for task in tasks)
     progress.start_at(done)
     with Interrupts() as interrupts, Pool(_write_chunks, (job,), workers) as pool:
-        for event in pool.run(chunks, admit=governor.admits):
+        for event in pool.run(tasks, admit=governor.admits):
             governor.sample()
             if isinstance(event, Done):
-                finished(event.task, event.value)
-                done += rows_of[event.task]
+                finished(event.task.number, event.value)
+                done += event.task.stop - event.task.start
             progress.update(done)
             if interrupts.requested:
                 pool.stop()

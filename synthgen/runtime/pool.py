@@ -69,9 +69,12 @@ class Restarted:
 
 
 class Channel:
-    """A worker's end of its pipe."""
+    """A worker's end of its pipe. ``index``: which worker of the pool this is, 0-based; a worker that takes
+    the place of a dead one has the same.
+    """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, index: int = 0) -> None:
+        self.index = index
         self._connection = connection
 
     def fileno(self) -> int:
@@ -284,7 +287,9 @@ class Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=_worker_main, args=(theirs, self._target, self._args), name=f"synthgen-worker-{index}"
+            target=_worker_main,
+            args=(theirs, index, self._target, self._args),
+            name=f"synthgen-worker-{index}",
         )
         with _one_thread_environment():
             process.start()
@@ -339,11 +344,13 @@ def _one_thread_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _worker_main(connection: Connection, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+def _worker_main(
+    connection: Connection, index: int, target: Callable[..., None], args: tuple[Any, ...]
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
-        target(Channel(connection), *args)
+        target(Channel(connection, index), *args)
     except (EOFError, BrokenPipeError):
         os._exit(1)  # the parent is gone
     except SynthgenError as error:

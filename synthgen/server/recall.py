@@ -38,40 +38,40 @@ def nearest(
     sought = np.where(known, vector, 0.0)
     sought /= np.abs(sought).max()
     sought /= np.linalg.norm(sought)
-    keep = limit + SPARE
-    rows, cosines, vectors = _empty()
+    rows, cosines = np.empty(0, np.int64), np.empty(0, np.float32)
     for start in range(0, n_memories, BLOCK_ROWS):
         block_rows, block = _read_block(readers, space, start, min(start + BLOCK_ROWS, n_memories))
-        block_cosines = _cosines(block, sought, known)
         rows = np.concatenate((rows, block_rows))
-        cosines = np.concatenate((cosines, block_cosines))
-        best = _best(cosines, keep)
-        offset = len(vectors)
-        picked = [vectors[i] if i < offset else block[i - offset] for i in best.tolist()]
-        vectors = np.array(picked, np.float32).reshape(-1, EMBEDDING_DIMENSION)
+        cosines = np.concatenate((cosines, _cosines(block, sought, known)))
+        best = _best(cosines, limit + SPARE)
         rows, cosines = rows[best], cosines[best]
+    rows, vectors = _read_rows(readers, rows.tolist())
     return _rank(rows, vectors, sought, known)[:limit]
-
-
-def _empty() -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-    return np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, EMBEDDING_DIMENSION), np.float32)
 
 
 def _read_block(
     readers: Readers, space: Space, start: int, stop: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    found = (
-        readers.connection()
-        .execute(
-            "SELECT row, embedding FROM memory"
-            " WHERE row >= ? AND row < ? AND embedding IS NOT NULL ORDER BY row",
-            (space.first_row + start, space.first_row + stop),
-        )
-        .fetchall()
+    found = readers.connection().execute(
+        "SELECT row, embedding FROM memory WHERE row >= ? AND row < ? AND embedding IS NOT NULL ORDER BY row",
+        (space.first_row + start, space.first_row + stop),
     )
-    rows = np.array([row for row, _ in found], np.int64)
+    return _as_arrays(found.fetchall())
+
+
+def _read_rows(readers: Readers, rows: list[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    connection = readers.connection()
+    found = [
+        connection.execute("SELECT row, embedding FROM memory WHERE row = ?", (row,)).fetchone()
+        for row in rows
+    ]
+    return _as_arrays([pair for pair in found if pair[1] is not None])  # replaced by one without, meanwhile
+
+
+def _as_arrays(found: list[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     packed = b"".join([embedding for _, embedding in found])
-    return rows, np.frombuffer(packed, np.float32).reshape(-1, EMBEDDING_DIMENSION)
+    vectors = np.frombuffer(packed, np.float32).reshape(-1, EMBEDDING_DIMENSION)
+    return np.array([row for row, _ in found], np.int64), vectors
 
 
 def _cosines(
@@ -81,18 +81,21 @@ def _cosines(
     compared = block if known.all() else block * known
     with np.errstate(all="ignore"):
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", compared, compared)
-        cosines = (compared @ sought.astype(np.float32)) / np.sqrt(squares)
+        products: NDArray[np.float32] = compared @ sought.astype(np.float32)
+        cosines = products / np.sqrt(squares)
     odd: NDArray[np.bool_] = ~((squares > 1e-30) & (squares < 1e30))
     if odd.any():  # squares that overflow or vanish in float32
         cosines[odd] = _cosines_in_double(compared[odd], sought).astype(np.float32)
-    return cosines
+    return cosines.astype(np.float32, copy=False)
 
 
 def _cosines_in_double(vectors: NDArray[np.float32], sought: NDArray[np.float64]) -> NDArray[np.float64]:
     exact = vectors.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        cosines = (exact @ sought) / np.linalg.norm(exact, axis=1)
-    return np.where(np.isnan(cosines), -np.inf, np.clip(cosines, -1.0, 1.0))
+        cosines: NDArray[np.float64] = (exact @ sought) / np.linalg.norm(exact, axis=1)
+    cosines = np.clip(cosines, -1.0, 1.0)
+    cosines[np.isnan(cosines)] = -np.inf
+    return cosines
 
 
 def _best(cosines: NDArray[np.float32], keep: int) -> NDArray[np.intp]:

@@ -39,6 +39,9 @@ DEFAULT_SPACE = "default"
 _BYTES_PER_CHARACTER = 4  # the most that UTF-8 needs
 _SPACE_NAME = re.compile(r"[a-z0-9_-]{3,64}")
 _FLOATS = struct.Struct(f"<{EMBEDDING_DIMENSION}f")
+_BYTES_OF_ZEROS = b"\x00\x80"  # 0.0 and -0.0
+_ZERO = struct.pack("<f", 0.0)
+_ONE = struct.pack("<f", 1.0)
 _REASONING = "Default confidence for user-provided memory"
 _LINKS = {"consolidation": "/api/v1/consolidations"}
 
@@ -83,7 +86,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 def parse_memory(body: bytes, space: str | None) -> Memory:
     """Return the memory in a body of POST /memories/remember; ``space`` overrules the body's."""
-    return _memory(parse_object(body), body, space)
+    return _memory(parse_object(body), space)
 
 
 def parse_simple_memory(body: bytes, space: str | None) -> Memory:
@@ -91,10 +94,10 @@ def parse_simple_memory(body: bytes, space: str | None) -> Memory:
     document = parse_object(body)
     if type(document.get("content")) is not str:
         raise invalid_input("Missing 'content' field")
-    return _memory(document, body, space)
+    return _memory(document, space)
 
 
-def _memory(document: dict[str, Any], body: bytes, space: str | None) -> Memory:
+def _memory(document: dict[str, Any], space: str | None) -> Memory:
     stored_at_us = now_us()
     return Memory(
         _space(document, space),
@@ -105,7 +108,7 @@ def _memory(document: dict[str, Any], body: bytes, space: str | None) -> Memory:
         stored_at_us,
         _text(document, "memory_type") or "semantic",
         _details(document, ("confidence_reasoning", "tags")),
-        _embedding(document, body),
+        _embedding(document),
     )
 
 
@@ -124,7 +127,7 @@ def parse_episode(body: bytes, space: str | None) -> Memory:
         stored_at_us,
         "episodic",
         _details(document, ("where_location", "who", "why", "how", "emotional_valence")),
-        _embedding(document, body),
+        _embedding(document),
     )
 
 
@@ -170,24 +173,18 @@ def pack_embedding(values: Any) -> bytes:
         raise wrong_shape("embedding: expected numbers") from None
     except OverflowError:
         raise invalid_input("Embedding must be finite: a number does not fit a 32-bit float") from None
+    # A boolean packs as 0 or 1; looking at 768 types costs more than all the rest, so only then.
+    if (_ZERO in packed or _ONE in packed) and any(type(value) is bool for value in values):
+        raise wrong_shape("embedding: invalid type: boolean, expected a number")
     # JSON has no infinity and the packing refuses overflow, so that zero is all that is left to fear.
-    if not np.frombuffer(packed, np.float32).any():
+    if not packed.strip(_BYTES_OF_ZEROS) and not np.frombuffer(packed, np.float32).any():
         raise invalid_input("Embedding must not be all zero: it has no direction")
     return packed
 
 
-def _embedding(document: dict[str, Any], body: bytes) -> bytes | None:
+def _embedding(document: dict[str, Any]) -> bytes | None:
     values = document.get("embedding")
-    if values is None:
-        return None
-    # Looking at 768 types costs more than packing them; without these words there is no boolean.
-    if (
-        (b"true" in body or b"false" in body)
-        and type(values) is list
-        and any(type(x) is bool for x in values)
-    ):
-        raise wrong_shape("embedding: invalid type: boolean, expected a number")
-    return pack_embedding(values)
+    return None if values is None else pack_embedding(values)
 
 
 def _text(document: dict[str, Any], field: str) -> str | None:

@@ -1,0 +1,224 @@
+"""Faults of a server and of the way to it, each against a real one, and how the run ends.
+
+The numbers are those of the table in ARCHITECTURE.md ("Faults that must end well").
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synthgen.errors import SynthgenError, TargetError
+from synthgen.ingest import IngestReport, RetryPolicy, ingest
+from synthgen.specs import IngestSpec
+from tests.ingest.faulty import FaultyServer, during, faulty_server, sometimes, to_rows
+from tests.ingest.rows import TestRows
+
+QUICK = RetryPolicy(
+    base_delay_s=0.004,
+    max_delay_s=0.1,
+    max_retry_after_s=0.3,
+    probe_delay_s=0.1,
+    away_s=20.0,
+    drain_s=2.0,
+    max_attempts=20,
+)
+ROWS = TestRows(400, dimension=8)
+#: Posts of the first check, which come before those of the groups.
+FIRST = 8
+
+
+def run(server: FaultyServer, folder: Path, rows: TestRows = ROWS, **settings: Any) -> IngestReport:
+    policy = settings.pop("policy", QUICK)
+    spec = IngestSpec(
+        **{
+            "endpoint": server.endpoint,
+            "ledger": folder / "x.ledger",
+            "concurrent": 8,
+            "batch_size": 100,
+            "quiet": True,
+            "timeout_s": 5.0,
+            **settings,
+        }
+    )
+    return ingest(rows, spec, policy=policy)
+
+
+def assert_all(report: IngestReport, server: FaultyServer, rows: TestRows = ROWS) -> None:
+    assert report.exit_code == 0
+    assert (report.n_acked, report.n_dead) == (rows.n_rows, 0)
+    assert server.ids() == {rows.memory_id(row) for row in range(rows.n_rows)}
+
+
+BROKEN = [
+    ("13", "500", "502", "503", "504"),
+    ("13", "408", "425", "429"),
+    ("16", "reset before body", "reset during body", "reset after body"),
+    ("17", "reset after storing"),
+    ("18", "close when idle"),
+    ("22", "truncated head", "truncated body"),
+    ("22", "malformed", "too short a length", "two answers"),
+    ("22", "endless body", "endless head"),
+]
+
+
+@pytest.mark.parametrize("actions", BROKEN, ids=lambda actions: f"{actions[0]}: {actions[1]}")
+def test_scattered_faults_end_in_all(tmp_path: Path, actions: tuple[str, ...]) -> None:
+    with faulty_server(misbehave=sometimes(0.2, *actions[1:])) as server:
+        report = run(server, tmp_path)
+        assert_all(report, server)
+        assert report.stats.errors.total() > 20
+
+
+def test_bursts_of_503_pause_the_run_and_cost_no_row(tmp_path: Path) -> None:  # 13
+    with faulty_server(misbehave=during(100, 200, "500", "502", "503", "504")) as server:
+        report = run(server, tmp_path)
+        assert_all(report, server)
+        assert sum(report.stats.errors[status] for status in ("500", "502", "503", "504")) == 100
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1", "Wed, 21 Oct 2015 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "99999999999999999999", "x"],
+)
+def test_429_with_any_retry_after_ends_in_all(tmp_path: Path, value: str) -> None:  # 12
+    with faulty_server(misbehave=during(50, 54, f"429 {value}")) as server:
+        report = run(server, tmp_path)
+        assert_all(report, server)
+        assert report.stats.errors["429"] == 4
+
+
+def test_a_response_of_a_wrong_length_is_waited_for_and_sent_again(tmp_path: Path) -> None:  # 22
+    with faulty_server(misbehave=during(50, 53, "too long a length")) as server:
+        report = run(server, tmp_path, timeout_s=0.5)
+        assert_all(report, server)
+        assert report.stats.errors["malformed"] + report.stats.errors["timeout"] == 3
+
+
+def test_a_black_hole_that_recovers_ends_in_all(tmp_path: Path) -> None:  # 19
+    with faulty_server(misbehave=during(50, 80, "silence")) as server:
+        report = run(server, tmp_path, timeout_s=0.3)
+        assert_all(report, server)
+        assert report.stats.errors["timeout"] == 30
+
+
+def test_a_black_hole_that_stays_stops_the_run_without_dead_letters(tmp_path: Path) -> None:  # 19
+    policy = RetryPolicy(base_delay_s=0.01, probe_delay_s=0.1, away_s=1.0)
+    with faulty_server(misbehave=during(150, 10**9, "silence")) as server:
+        with pytest.raises(TargetError, match="nothing good came for 1 s") as caught:
+            run(server, tmp_path, timeout_s=0.2, policy=policy)
+        assert caught.value.exit_code == 3
+        server.misbehave = sometimes(0.0)
+        assert_all(run(server, tmp_path), server)
+
+
+def test_a_server_that_goes_and_comes_back_ends_in_all(tmp_path: Path) -> None:  # 20, 21
+    with faulty_server(misbehave=during(150, 151, "vanish")) as server:
+        report = run(server, tmp_path)
+        assert_all(report, server)
+        assert report.stats.errors["connect"] > 0
+
+
+def test_a_server_that_stays_away_stops_resumable(tmp_path: Path) -> None:  # 20
+    policy = RetryPolicy(base_delay_s=0.01, probe_delay_s=0.05, away_s=0.8, max_attempts=3, max_delay_s=0.05)
+    with faulty_server(misbehave=during(150, 151, "vanish")) as server:
+        server.vanish_for = lambda seconds: FaultyServer.vanish_for(server, 3600)  # type: ignore[method-assign]
+        with pytest.raises(TargetError, match="connect.*the same command"):
+            run(server, tmp_path, policy=policy)
+        assert not list(tmp_path.glob("*.dead*"))
+        server.misbehave = sometimes(0.0)
+        server.listen()
+        assert_all(run(server, tmp_path), server)
+
+
+def test_slow_reading_of_one_request_hinders_no_other(tmp_path: Path) -> None:  # 23
+    """2 kB at 1 kB/s take 2 s: the other rows all get there meanwhile."""
+    rows = TestRows(400, dimension=8, content_bytes=2_000)
+    order: list[int] = []
+
+    def misbehave(n: int, row: int) -> str | None:
+        order.append(n)
+        return "read slowly" if n == 100 else None
+
+    with faulty_server(misbehave=misbehave) as server:
+        assert_all(run(server, tmp_path, rows, concurrent=4), server, rows)
+        position = list(server.ids_in_order()).index(rows.memory_id(100 - FIRST))
+        assert position > 350
+
+
+@pytest.mark.parametrize("status", ["400", "404", "413", "415", "422"])
+def test_poison_rows_die_alone_and_are_the_next_input(tmp_path: Path, status: str) -> None:  # 14
+    poison = {0: status, 77: status, 399: status}
+    with faulty_server(
+        misbehave=to_rows({row: s for row, s in poison.items() if row or s != "404"})
+    ) as server:
+        dead = sorted(row for row in poison if row or status != "404")
+        report = run(server, tmp_path)
+        assert report.exit_code == 1
+        assert (report.n_acked, report.n_dead) == (400 - len(dead), len(dead))
+        bodies = (tmp_path / "x.dead.jsonl").read_bytes().splitlines()
+        assert sorted(bodies) == sorted(ROWS.body(row) for row in dead)
+        reasons = [json.loads(line) for line in (tmp_path / "x.dead.reasons.jsonl").read_text().splitlines()]
+        assert sorted(reason["row"] for reason in reasons) == dead
+        assert all(reason["reason"].startswith(f"{status} SCRIPTED") for reason in reasons)
+        assert server.ids() == {ROWS.memory_id(row) for row in range(400) if row not in dead}
+        assert any("row 77" in line for line in report.lines())
+        again = run(
+            server, tmp_path
+        )  # nothing is sent, no letter is written twice, the proof leaves them out
+        assert (again.exit_code, again.n_acked_now, again.n_dead) == (1, 0, len(dead))
+        assert (tmp_path / "x.dead.jsonl").read_bytes().splitlines() == bodies
+
+
+def test_a_row_that_always_fails_dies_while_the_others_live(tmp_path: Path) -> None:
+    policy = RetryPolicy(base_delay_s=0.001, max_delay_s=0.01, max_attempts=5, probe_delay_s=0.02)
+    actions = {399: "500", 200: "malformed"}
+    with faulty_server(misbehave=to_rows(actions)) as server:
+        report = run(server, tmp_path, policy=policy, verify=False)
+        assert report.n_dead == 2
+        reasons = (tmp_path / "x.dead.reasons.jsonl").read_text()
+        assert "500 after " in reasons
+        assert "malformed after " in reasons
+
+
+@pytest.mark.parametrize("status", ["401", "403", "301"])
+def test_a_refusal_of_access_stops_at_once(tmp_path: Path, status: str) -> None:  # 15
+    with faulty_server(misbehave=during(100, 10**9, status)) as server:
+        with pytest.raises(TargetError, match=status) as caught:
+            run(server, tmp_path)
+        assert caught.value.exit_code == 3
+        assert server.n_posts < 150
+        server.misbehave = sometimes(0.0)
+        assert_all(run(server, tmp_path), server)
+
+
+def test_too_many_dead_rows_stop_the_run(tmp_path: Path) -> None:
+    with faulty_server(misbehave=to_rows(dict.fromkeys(range(100, 400), "400"))) as server:
+        with pytest.raises(SynthgenError, match="--max-errors") as caught:
+            run(server, tmp_path, max_errors=20)
+        assert caught.value.exit_code == 1
+        with pytest.raises(SynthgenError, match="--max-errors"):
+            run(server, tmp_path, max_error_share=0.2, batch_size=50)
+
+
+def test_a_bearer_token_is_sent_and_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNTHGEN_API_KEY", "engram_key_a_secret")
+    with faulty_server(token="engram_key_a_secret") as server:
+        assert_all(run(server, tmp_path), server)
+    assert all(b"secret" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_several_groups_own_their_spaces(tmp_path: Path) -> None:
+    rows = TestRows(300, dimension=8)
+    spaces = ("alpha", "beta", "gamma")
+    with faulty_server(misbehave=sometimes(0.1, "reset after storing", "503")) as server:
+        report = run(server, tmp_path, rows, spaces=spaces, processes=2, batch_size=30)
+        assert report.exit_code == 0
+        assert report.n_groups == 2
+        for index, space in enumerate(spaces):
+            assert server.ids(space) == {rows.memory_id(row) for row in range(index, 300, 3)}
+        assert report.verification is not None
+        assert [count.n_found for count in report.verification.by_space] == [100, 100, 100]

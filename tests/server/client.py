@@ -1,0 +1,77 @@
+"""A small client on the standard library: what these tests say to a server, and what they send."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+from numpy.typing import NDArray
+
+REMEMBER = "/api/v1/memories/remember"
+LIST = "/api/v1/memories"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def is_text(self) -> bool:
+        return self.headers.get("content-type", "").startswith("text/plain")
+
+
+class Client:
+    """One kept-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._connection.close()
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if data is not None:
+            named.setdefault("Content-Type", "application/json")
+        self._connection.request(method, path, data, named)
+        response = self._connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, found, response.read())
+
+    def get(self, path: str, **query: Any) -> Reply:
+        return self.send("GET", f"{path}?{urlencode(query)}" if query else path)
+
+    def remember(self, space: str | None = None, **memory: Any) -> Reply:
+        body = {"content": "something"} | memory
+        return self.send("POST", REMEMBER, body | ({"memory_space_id": space} if space else {}))
+
+    def count(self, space: str) -> int:
+        count: int = self.get(LIST, space=space, limit=0).json["tier_counts"]["hot"]
+        return count
+
+
+def vectors(n_rows: int, seed: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((n_rows, 768)).astype(np.float32)
+
+
+def numbers(vector: NDArray[Any]) -> list[float]:
+    return [float(x) for x in vector]
+
+
+def packed(values: Any) -> bytes:
+    """Return numbers as the float32 that a client reads them as."""
+    return np.array(values, np.float64).astype(np.float32).tobytes()

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from synthgen.errors import EXIT_UNUSABLE
+from tests.server.client import LIST, Client
+from tests.serverproc import STOP_TIMEOUT_S, command, running_server
+
+
+def _refused(data_dir: Path, *flags: str, port: int = 0) -> str:
+    """Start a server that must not start; return its one line."""
+    ended = subprocess.run(
+        command(data_dir, *flags, port=port), capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (EXIT_UNUSABLE, "")
+    assert len(ended.stderr.splitlines()) == 1
+    return ended.stderr
+
+
+def test_the_announcement_and_the_record_say_where_it_is(tmp_path: Path) -> None:
+    data = tmp_path / "not" / "yet" / "there"
+    process = subprocess.Popen(command(data), stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        record = json.loads((data / "server.json").read_text())
+        assert record["pid"] == process.pid
+        assert line == f"synthgen serve: listening on {record['endpoint']}, data in {data}\n"
+        with Client(int(record["endpoint"].rsplit(":", 1)[1])) as client:
+            assert client.get("/health").status == 200
+        process.terminate()
+        assert process.wait(STOP_TIMEOUT_S) == 0
+    assert not (data / "server.json").exists()
+
+
+def test_a_second_server_on_the_folder_is_told_who_has_it(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        line = _refused(tmp_path / "data")
+        assert str(server.pid) in line
+        assert server.endpoint in line
+        with Client(server.port) as client:
+            assert client.remember().status == 201
+
+
+def test_the_record_of_a_killed_server_holds_nobody_up(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        server.kill()
+    assert (tmp_path / "data" / "server.json").exists()
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        assert client.remember().status == 201
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = _refused(tmp_path / "data", port=port)
+    assert f"127.0.0.1:{port}" in line
+    assert "Address already in use" in line
+
+
+def test_two_servers_never_share_a_port(tmp_path: Path) -> None:
+    with running_server(tmp_path / "one") as server:
+        assert str(server.port) in _refused(tmp_path / "two", port=server.port)
+
+
+def test_a_port_is_free_again_at_once(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        assert client.remember(id="x").status == 201
+        port = server.port
+        assert server.stop() == 0
+    with running_server(tmp_path / "data", port=port) as server, Client(server.port) as client:
+        assert client.get(f"{LIST}/x").status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_stop_it_gracefully_whatever_hangs_on_it(tmp_path: Path, number: signal.Signals) -> None:
+    with running_server(tmp_path / "data") as server, Client(server.port) as idle:
+        assert idle.remember(id="x").status == 201
+        with socket.create_connection(("127.0.0.1", server.port)) as half:
+            half.sendall(b"POST /api/v1/memories/remember HTTP/1.1\r\nHost: x\r\nContent-Le")
+            server.process.send_signal(number)
+            assert server.process.wait(STOP_TIMEOUT_S) == 0
+        assert server.errors.read_text() == ""
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["memories.db", "server.lock"]
+
+
+def test_the_end_of_standard_input_stops_it(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        assert server.process.wait(STOP_TIMEOUT_S) == 0
+
+
+def test_another_host_than_this_one_is_warned_about(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", "--host", "0.0.0.0") as server:
+        assert "no authentication" in server.errors.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="everything is writable for root")
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o500)
+    assert str(data) in _refused(data)
+
+
+def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    assert str(tmp_path / "data") in _refused(tmp_path / "data")
+
+
+def _database(data: Path, **pragmas: int) -> bytes:
+    data.mkdir()
+    connection = sqlite3.connect(data / "memories.db")
+    connection.execute("CREATE TABLE theirs (x)")
+    for name, value in pragmas.items():
+        connection.execute(f"PRAGMA {name} = {value}")
+    connection.close()
+    return (data / "memories.db").read_bytes()
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "memories.db").write_text("dear diary")
+    assert "not a database of this server" in _refused(tmp_path / "data")
+    assert (tmp_path / "data" / "memories.db").read_text() == "dear diary"
+
+
+def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
+    before = _database(tmp_path / "data")
+    assert "not a database of this server" in _refused(tmp_path / "data")
+    assert (tmp_path / "data" / "memories.db").read_bytes() == before
+
+
+def test_another_schema_version_is_left_alone(tmp_path: Path) -> None:
+    before = _database(tmp_path / "data", application_id=0x5379476E, user_version=99)
+    assert "schema version 99" in _refused(tmp_path / "data")
+    assert (tmp_path / "data" / "memories.db").read_bytes() == before
