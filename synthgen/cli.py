@@ -66,12 +66,20 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse flags over the defaults of ``--config``: a flag wins."""
-    flags = parser.parse_args(arguments)
-    if flags.config is not None:
-        defaults = _read_config(flags.config, flags.name, flags.parser)
-        flags.parser.set_defaults(**defaults)
-        flags = parser.parse_args(arguments)
-    return flags
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", type=Path)
+    found, rest = finder.parse_known_args(arguments)
+    commands: dict[str, argparse.ArgumentParser] = parser.get_default("commands").choices
+    name = next((word for word in rest if not word.startswith("-")), None)
+    if found.config is not None and name in commands:
+        defaults = _read_config(found.config, name, commands[name])
+        commands[name].set_defaults(**defaults)
+        for action in commands[name]._actions:
+            action.required = action.required and action.dest not in defaults
+        for group in commands[name]._mutually_exclusive_groups:
+            named = {action.dest for action in group._group_actions}
+            group.required = group.required and not named & defaults.keys()
+    return parser.parse_args(arguments)
 
 
 def _read_config(path: Path, name: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
@@ -117,6 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"synthgen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(commands=commands)
     _add_run(commands)
     _add_serve(commands)
     _add_centroids(commands)
@@ -134,7 +143,7 @@ def _add(commands: Any, name: str, help_: str, example: str, command: Command) -
         epilog=f"example: {example}\n\n{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(command=command, name=name, parser=parser)
+    parser.set_defaults(command=command)
     common = parser.add_argument_group("common")
     common.add_argument("--config", type=Path, metavar="FILE.toml", help=f"defaults, in a table [{name}]")
     common.add_argument("--json", action="store_true", help="print the final report as JSON")
@@ -228,7 +237,7 @@ def _add_ingest(commands: Any) -> None:
     _add_space_flags(parser)
     _add_delivery_flags(parser)
     parser.add_argument("--ledger", type=Path, help="file of acknowledgements (beside the input)")
-    parser.add_argument("--max-errors", metavar="N|N%%", help="stop when more rows are refused")
+    parser.add_argument("--max-errors", metavar="N|N%", help="stop when more rows are refused")
     parser.add_argument("--plan", action="store_true", help="show what would be sent, and stop")
 
 

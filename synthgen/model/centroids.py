@@ -97,12 +97,13 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def _read_array(path: Path) -> NDArray[np.float32]:
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError("no such file", where=str(path), next_step=_HINT) from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise InputError("not a .npy file of numbers", where=str(path), next_step=_HINT) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+    if array.dtype.kind != "f":
         raise InputError("not an array of floating-point numbers", where=str(path), next_step=_HINT)
     return np.ascontiguousarray(array, np.float32)
 

@@ -56,9 +56,9 @@ def warn_of_noise(dataset: Dataset) -> None:
     if ratio > 1:
         cosine = 1 / math.sqrt(1 + ratio**2)
         text = (
-            f"--std-dev {dataset.spec.std_dev:g} makes noise {ratio:.1f} times as long as a centroid: the cosine "
-            f"of a row to its own centroid is about {cosine:.2f}, and an index on such rows looks broken "
-            "(HNSW recall far below that of real embeddings)"
+            f"--std-dev {dataset.spec.std_dev:g} makes noise {ratio:.1f} times as long as a centroid: the "
+            f"cosine of a row to its own centroid is about {cosine:.2f}, and an index on such rows looks "
+            "broken (HNSW recall far below that of real embeddings)"
         )
         print(f"synthgen: warning: {text}", file=sys.stderr)
 

@@ -172,9 +172,10 @@ def _failures(state: RunState) -> list[str]:
 def _hints(state: RunState) -> list[str]:
     options = state.options
     seconds = format_duration(state.elapsed_s)
+    verb = "done" if state.exit_code == 0 else "ended"
     lines = [
         "",
-        f"{'done' if state.exit_code == 0 else 'ended'} in {seconds} (details: {options.output_dir}/run.json)",
+        f"{verb} in {seconds} (details: {options.output_dir}/run.json)",
     ]
     if state.dataset is None:
         return lines
@@ -185,7 +186,7 @@ def _hints(state: RunState) -> list[str]:
             "look at it:",
             f"  synthgen serve --data-dir {folder}",
             f"  curl http://127.0.0.1:7432/api/v1/memories/{example}",
-            f"  curl 'http://127.0.0.1:7432/api/v1/memories/search?query=photosynthesis&limit=5'",
+            "  curl 'http://127.0.0.1:7432/api/v1/memories/search?query=violin&limit=5'",
             f"  sqlite3 {folder}/memories.sqlite3 'select id, content from memories limit 5'",
         ]
     if options.count < 950_000:

@@ -26,8 +26,8 @@ from synthgen.generate.dataset import Dataset
 from synthgen.ingest import IngestReport, ingest
 from synthgen.model.centroids import load_centroids, read_about
 from synthgen.phases.centroids import CentroidOptions, extract_centroids
-from synthgen.phases.deliver import database_target
 from synthgen.phases.datasets import make_dataset, open_input, source_of, warn_of_noise
+from synthgen.phases.deliver import database_target
 from synthgen.phases.embedded import EmbeddedServer
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from synthgen.phases.report import Stage, print_run, print_stage

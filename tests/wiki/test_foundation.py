@@ -38,9 +38,9 @@ def test_rows_are_unit_vectors_with_their_titles() -> None:
 def test_neighbours_are_of_the_same_topic() -> None:
     titles, steps = load_foundation()
     x = steps / np.linalg.norm(steps, axis=1, keepdims=True)
-    row = titles.index("Photosynthesis")
+    row = titles.index("Mars")
     nearest = [titles[i] for i in np.argsort(-(x @ x[row]))[1:6]]
-    assert "Chlorophyll" in nearest or "Plant" in nearest or "Chloroplast" in nearest, nearest
+    assert {"Venus", "Saturn"} <= set(nearest), nearest
 
 
 @pytest.mark.skipif(not ORIGINAL.exists(), reason="the original embeddings are not at hand")
