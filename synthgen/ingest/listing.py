@@ -94,14 +94,14 @@ def iter_listing(
     a memory comes without one, or with another number of components than the first.
     """
     seen: set[int] = set()
-    dimension = -1
+    dimension: int | None = None  # not asked for, or nothing seen yet
     with Client(parse_endpoint(endpoint), timeout_s, patient=False) as client:
         for items in iter_items(client, space, embeddings=embeddings):
             client.patient = True  # it was there; if it goes away, wait for it
             new = [item for item in items if _is_new(item["id"], seen)]
-            if embeddings and new and dimension < 0:
+            if embeddings and new and dimension is None:
                 dimension = len(new[0].get("embedding") or ())
-            yield _page(new, dimension if embeddings else 0, client.endpoint.url)
+            yield _page(new, dimension, client.endpoint.url)
 
 
 def _is_new(memory_id: str, seen: set[int]) -> bool:
@@ -112,18 +112,19 @@ def _is_new(memory_id: str, seen: set[int]) -> bool:
     return True
 
 
-def _page(items: list[dict[str, Any]], dimension: int, url: str) -> ListingPage:
+def _page(items: list[dict[str, Any]], dimension: int | None, url: str) -> ListingPage:
     contents = [str(item.get("content", "")) for item in items]
     confidences = np.array([confidence_of(item) for item in items], dtype=np.float32)
-    array = np.empty((len(items), max(dimension, 0)), dtype=np.float32)
-    for index in range(len(items) if dimension != 0 else 0):
-        array[index] = _vector(items[index], dimension, url)
+    array = np.empty((len(items), dimension or 0), dtype=np.float32)
+    if dimension is not None:
+        for index, item in enumerate(items):
+            array[index] = _vector(item, dimension, url)
     return ListingPage([item["id"] for item in items], contents, confidences, array)
 
 
 def _vector(item: dict[str, Any], dimension: int, url: str) -> NDArray[np.float32]:
     packed = pack_embedding(item.get("embedding"))
-    if packed is None or dimension <= 0:
+    if packed is None:
         raise TargetError(
             f"memory {item['id']!r} is listed without an embedding",
             where=url,

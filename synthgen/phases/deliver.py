@@ -63,8 +63,7 @@ def resolve_spaces(name: str | None, n_spaces: int | None) -> tuple[str, ...]:
 
 def database_target(endpoint: str) -> str:
     """Return what a ledger calls the database at ``endpoint``: its own id, or nothing where it tells none."""
-    server = check_health(endpoint).document.get("server")
-    database_id = server.get("database_id") if isinstance(server, dict) else None
+    database_id = check_health(endpoint).document.get("database_id")
     return f"database {database_id}" if database_id else ""
 
 

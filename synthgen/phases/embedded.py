@@ -12,7 +12,7 @@ from pathlib import Path
 from synthgen.errors import ResourceError
 
 #: A killed run's server notices within a moment; a new run waits for it at most so long.
-_LOCK_WAIT_S = 15.0
+_LOCK_WAIT_S = 6.0
 _START_S = 60.0
 _STOP_S = 30.0
 

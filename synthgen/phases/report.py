@@ -187,7 +187,7 @@ def _hints(state: RunState) -> list[str]:
             f"  synthgen serve --data-dir {folder}",
             f"  curl http://127.0.0.1:7432/api/v1/memories/{example}",
             "  curl 'http://127.0.0.1:7432/api/v1/memories/search?query=violin&limit=5'",
-            f"  sqlite3 {folder}/memories.sqlite3 'select id, content from memories limit 5'",
+            f"  sqlite3 {folder}/memories.db 'select id, content from memories limit 5'",
         ]
     if options.count < 950_000:
         folder = shlex.quote(str(options.output_dir.absolute().parent / "synthgen-950k"))

@@ -32,15 +32,35 @@ def parse_size(text: str, flag: str = "--memory-budget") -> int:
     return int(float(match[1]) * (_BINARY_UNITS if match[3] else _UNITS)[match[2]])
 
 
-def tree_bytes() -> int:
-    """Return the memory of this process and all its descendants, in bytes (PSS, else USS)."""
-    own = psutil.Process()
+def tree_bytes(pid: int | None = None) -> int:
+    """Return the memory of a process (None: this one) and all its descendants, in bytes (PSS, else USS).
+
+    What has ended meanwhile counts nothing.
+    """
     total = 0
-    for process in [own, *own.children(recursive=True)]:
+    for process in _tree(pid):
         with contextlib.suppress(psutil.Error):
             info = process.memory_full_info()
             total += getattr(info, "pss", 0) or info.uss
     return total
+
+
+def tree_cpu_s(pid: int) -> float:
+    """Return the CPU time, user and system, that a process and its living descendants have used."""
+    total = 0.0
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _tree(pid: int | None) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
 def available_bytes() -> int:

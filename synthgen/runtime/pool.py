@@ -247,7 +247,7 @@ class Pool:
             self._idle_deaths += 1
             if self._idle_deaths > self._max_deaths * self._n_workers:
                 raise WorkerDied(f"workers end before they have work, the last with exit code {exit_code}")
-        for number, task in reversed(worker.assigned.items()):
+        for number, task in worker.assigned.items():  # the oldest first: it is the likeliest cause
             self._deaths[number] = self._deaths.get(number, 0) + 1
             if self._deaths[number] > self._max_deaths:
                 raise WorkerDied(
@@ -256,6 +256,7 @@ class Pool:
                     next_step="run the same command again to continue; -9 is often the kernel's "
                     "out-of-memory killer: lower --memory-budget or --workers",
                 )
+        for number, task in reversed(worker.assigned.items()):
             queue.put_back(number, task)
         if not worker.told_to_leave:
             self._workers[self._workers.index(worker)] = self._start(worker.index)

@@ -5,14 +5,12 @@ Routes, fields and codes: Engram's wire, measured on orchard9/engram of 2025-11-
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from synthgen.server.answers import JSON_HEADERS, Answer, Refusal, invalid_input, json_answer, refusal
-from synthgen.server.exchange import Request
+from synthgen.server.exchange import Request, report
 from synthgen.server.parameters import flag, natural, text
 from synthgen.server.reading import MAX_PAGE, Page, find_memory, page_head, page_pieces, page_tail, read_piece
 from synthgen.server.requests import (
@@ -108,13 +106,15 @@ class App:
         if len(pieces) == 1:
             body = await self._state.read(read_piece, page, *pieces[0])
             return Answer(200, JSON_HEADERS, page_head() + body + page_tail(page))
-        transport = request.stream(200, JSON_HEADERS)
+        await request.send_parts(self._parts(page, pieces))
+        return None
+
+    async def _parts(self, page: Page, pieces: list[tuple[int, int]]) -> AsyncIterator[bytes]:
         before = page_head()
         for start, stop in pieces:
-            await transport.send_bytes(before + await self._state.read(read_piece, page, start, stop))
+            yield before + await self._state.read(read_piece, page, start, stop)
             before = b","
-        await transport.send_bytes(page_tail(page))
-        return None
+        yield page_tail(page)
 
     def _page(self, request: Request) -> Page:
         query = request.query
@@ -173,13 +173,7 @@ class App:
 
 def _failure(request: Request, error: Exception) -> Answer:
     """Return the answer to what is not the client's fault, and say it on stderr."""
-    print(
-        f"synthgen serve: {request.method} {request.path}: {type(error).__name__}: {error}",
-        file=sys.stderr,
-        flush=True,
-    )
-    if isinstance(error, asyncio.CancelledError):
-        raise error
+    report(request, error)
     if isinstance(error, sqlite3.Error):
         return _store_failure(error).answer
     return refusal(500, "MEMORY_SYSTEM_ERROR", f"internal error ({type(error).__name__})").answer

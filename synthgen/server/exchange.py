@@ -5,12 +5,14 @@ Limits and answers: Engram's wire, measured on orchard9/engram of 2025-11-21.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from synthgen.server.answers import Answer, Headers, Refusal, text_refusal
+from synthgen.server.answers import JSON_HEADERS, Answer, Headers, Refusal, invalid_input, text_refusal
 from synthgen.server.requests import check_space
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -45,7 +47,10 @@ class Request:
     def query(self) -> dict[str, str]:
         """Query parameters, decoded; of a repeated one the first counts."""
         if self._query is None:
-            pairs = parse_qsl(self._scope.query_string, keep_blank_values=True, max_num_fields=100)
+            try:
+                pairs = parse_qsl(self._scope.query_string, keep_blank_values=True, max_num_fields=100)
+            except ValueError:
+                raise text_refusal(400, "Failed to deserialize query string: too many fields") from None
             self._query = dict(reversed(pairs))
         return self._query
 
@@ -53,6 +58,8 @@ class Request:
     def space(self) -> str | None:
         """Space named by the header or the query, in this order, or None; raises the 400."""
         name = self._headers.get("x-memory-space")
+        if name is None and "x-memory-space" in self._headers:
+            raise invalid_input("Invalid memory space ID in X-Memory-Space header: not ASCII text")
         if name is None and self._scope.query_string:
             name = self.query.get("space")
         return None if name is None else check_space(name)
@@ -93,9 +100,32 @@ class Request:
         """Send a whole answer."""
         self._protocol.response_bytes(answer.status, answer.headers, answer.body)
 
-    def stream(self, status: int, headers: Headers) -> Any:
-        """Start an answer in pieces; the transport's ``send_bytes`` is awaited for each."""
-        return self._protocol.response_stream(status, headers)
+    async def send_parts(self, parts: AsyncIterator[bytes]) -> None:
+        """Send a 200 with a JSON body in parts, each made when the one before it was taken.
+
+        What goes wrong half-way cannot be answered any more: it is said on stderr, and the client
+        gets JSON that does not parse.
+        """
+        transport = None
+        try:
+            async for part in parts:
+                transport = transport or self._protocol.response_stream(200, JSON_HEADERS)
+                await transport.send_bytes(part)
+        except ProtocolClosed:
+            return  # the client has gone
+        except Exception as error:
+            if transport is None:
+                raise
+            report(self, error)
+
+
+def report(request: Request, error: Exception) -> None:
+    """Say on stderr what went wrong with ``request`` and is not the client's fault."""
+    print(
+        f"synthgen serve: {request.method} {request.path}: {type(error).__name__}: {error}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _is_json(content_type: str | None) -> bool:

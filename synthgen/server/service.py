@@ -115,7 +115,8 @@ class _Service:
             line = json.dumps({"event": "listening", **record, "data_dir": str(self._folder)})
         else:
             line = f"synthgen serve: listening on {self._endpoint}, data in {self._folder}"
-        print(line, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # whoever started it may not listen
+            print(line, flush=True)
         if self._spec.stop_on_stdin_eof:
             threading.Thread(target=self._watch_stdin, args=(loop,), name="stdin", daemon=True).start()
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from synthgen.server.answers import now_us, time_of
 from synthgen.server.reading import Readers
-from synthgen.server.store import Space
+from synthgen.server.store import Space, read_database_id
 from synthgen.server.writer import Writer
 
 READ_THREADS = 3
@@ -25,6 +25,7 @@ class State:
 
     def __init__(self, database: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.started_at_us = now_us()
+        self.database_id = read_database_id(database)
         self.writer = Writer(database, loop)
         self._folder = str(database.absolute().parent)
         self._readers = Readers(database)

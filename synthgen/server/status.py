@@ -25,6 +25,7 @@ def health(state: State) -> Answer:
             "version": __version__,
             "timestamp": time_of(now_us()),
             "server": f"synthgen/{__version__}",
+            "database_id": state.database_id,
             "text_index_lag": state.writer.text_index_lag,
         }
     )

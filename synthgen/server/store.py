@@ -7,6 +7,7 @@ page of the listing at any offset is one range of the table, and a count is the 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ CREATE VIEW memories AS
         strftime('%Y-%m-%dT%H:%M:%fZ', memory.stored_at_us / 1000000.0, 'unixepoch') AS stored_at,
         length(memory.embedding) / 4 AS dimension, memory.embedding
     FROM memory JOIN space ON space.number = memory.space;
+CREATE TABLE database (id TEXT NOT NULL);  -- tells this database from one made anew in the same place
+INSERT INTO database VALUES (lower(hex(randomblob(8))));
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
@@ -97,6 +100,12 @@ def prepare_database(path: Path) -> None:
         partial.unlink(missing_ok=True)
         _create(partial)
         publish(partial, path)
+
+
+def read_database_id(path: Path) -> str:
+    """Return the 16 hex digits that were drawn when the database at ``path`` was made."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return str(connection.execute("SELECT id FROM database").fetchone()[0])
 
 
 def _create(path: Path) -> None:

@@ -1,8 +1,8 @@
 """The writer: one thread that turns requests into group commits, and says when they are on the disk.
 
-Memories that arrive together are handed to the thread together: as soon as one round of the event
-loop brings no further one, and after two milliseconds in any case. A lone request so waits for one
-empty round, some microseconds. What arrives while a commit is under way goes into the next.
+Memories are handed to the thread in groups: at once when half of those that lately waited at a time
+have come (the other half is in the commit under way), and after two milliseconds in any case. Where
+one client stores one memory after the other, half of one is there at once.
 
 A future is resolved after SQLite's commit returned, which with ``synchronous = FULL`` is after the log
 was synced. In idle moments, and when a search waits for it, the same thread brings the full-text index
@@ -76,9 +76,14 @@ class Writer:
         self._connection = connect_writer(path)
         self._loop = loop
         self._arrived: list[Stored] = []
+        self._patience: asyncio.TimerHandle | None = None
+        #: Memories that are not answered yet, and the most that there were at a time, lately.
+        self._n_waiting = 0
+        self._crowd = 0
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._index_waits: list[_IndexWait] = []
         self._stopping = False
+        self._texts_lag = True  # until seen otherwise; the sum over all spaces is not for every commit
         self.counts = WriterCounts()
         self.spaces: dict[str, Space] = load_spaces(self._connection)
         self._texts = TextIndex(self._connection)
@@ -95,16 +100,23 @@ class Writer:
         """Return a future that is done once ``memory`` is durable; raises what the commit raised."""
         future = self._loop.create_future()
         self._arrived.append((memory, future))
-        if len(self._arrived) == 1:
-            self._loop.call_soon(self._hand_over, 0, self._loop.time() + MAX_COMPANY_S)
+        self._n_waiting += 1
+        self._crowd = max(self._crowd, self._n_waiting)
+        if 2 * len(self._arrived) >= min(self._crowd, MAX_BATCH):
+            self._hand_over()
+        elif len(self._arrived) == 1:
+            self._patience = self._loop.call_later(MAX_COMPANY_S, self._stop_waiting)
         return future
 
-    def _hand_over(self, n_before: int, latest_s: float) -> None:
-        """Give what has arrived to the thread, unless the last round of the loop brought more."""
-        n_arrived = len(self._arrived)
-        if n_before < n_arrived < MAX_BATCH and self._loop.time() < latest_s:
-            self._loop.call_soon(self._hand_over, n_arrived, latest_s)
-            return
+    def _stop_waiting(self) -> None:
+        self._crowd = self._n_waiting  # there are no longer as many as there were
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give what has arrived to the thread."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         self._queue.put(self._arrived)
         self._arrived = []
 
@@ -117,6 +129,9 @@ class Writer:
     def index_texts(self, space: Space) -> Future:
         """Return a future that is done once all memories now in ``space`` can be found by text."""
         future = self._loop.create_future()
+        if space.n_indexed >= space.n_memories:
+            future.set_result(None)
+            return future
         self._queue.put(_IndexWait(space, space.n_memories, future))
         return future
 
@@ -165,7 +180,7 @@ class Writer:
     def _next_job(self) -> Any:
         if self._index_waits:
             return self._queue.get_nowait()
-        return self._queue.get(timeout=IDLE_S if self.text_index_lag else None)
+        return self._queue.get(timeout=IDLE_S if self._texts_lag else None)
 
     def _take_order(self, job: Any, tasks: list[_Task]) -> None:
         if job is _STOP:
@@ -179,20 +194,35 @@ class Writer:
         try:
             self._rows.commit([memory for memory, _ in batch], self.spaces)
         except Exception as error:  # the thread must live on: whatever happened, the requests get it
-            self._fail([future for _, future in batch], error)
+            self._note_failure(len(batch), error)
+            self._answer(self._settle, [future for _, future in batch], error)
             return
         counts = self.counts
         counts.n_commits += 1
         counts.n_stored += len(batch)
         counts.largest_batch = max(counts.largest_batch, len(batch))
         counts.last_error = ""
-        self._answer(_resolve_all, [future for _, future in batch])
+        self._texts_lag = True
+        self._answer(self._settle, [future for _, future in batch], None)
+
+    def _settle(self, futures: list[Future], error: Exception | None) -> None:
+        """Tell those who wait, in the loop's thread."""
+        self._n_waiting -= len(futures)
+        if error is not None:
+            _reject_all(futures, error)
+            return
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
 
     def _fail(self, futures: list[Future], error: Exception) -> None:
-        self.counts.n_failed += len(futures)
+        self._note_failure(len(futures), error)
+        self._answer(_reject_all, futures, error)
+
+    def _note_failure(self, n_failed: int, error: Exception) -> None:
+        self.counts.n_failed += n_failed
         self.counts.last_error = f"{type(error).__name__}: {error}"
         self._recover()
-        self._answer(_reject_all, futures, error)
 
     def _recover(self) -> None:
         """Roll back, and believe the file: after a failed sync nobody else knows what is in it."""
@@ -223,8 +253,8 @@ class Writer:
         try:
             if self._index_waits:
                 self._advance_for(self._index_waits[0])
-            while idle and self._queue.empty() and (space := self._lagging_space()):
-                self._texts.advance(space)
+            while idle and self._texts_lag and self._queue.empty():
+                self._advance_any()
         except Exception as error:  # as for commits: the thread must live on
             self._fail([wait.future for wait in self._index_waits], error)
             self._index_waits.clear()
@@ -236,8 +266,11 @@ class Writer:
             self._index_waits.pop(0)
             self._answer(_resolve, wait.future, None)
 
-    def _lagging_space(self) -> Space | None:
-        return next((space for space in self.spaces.values() if space.n_indexed < space.n_memories), None)
+    def _advance_any(self) -> None:
+        lagging = next((space for space in self.spaces.values() if space.n_indexed < space.n_memories), None)
+        if lagging is not None:
+            self._texts.advance(lagging)
+        self._texts_lag = lagging is not None
 
     def _answer(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -249,12 +282,6 @@ class Writer:
 def _resolve(future: Future, result: Any) -> None:
     if not future.done():
         future.set_result(result)
-
-
-def _resolve_all(futures: list[Future]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
 
 
 def _reject_all(futures: list[Future], error: Exception) -> None:

@@ -1,8 +1,8 @@
 """A real HTTP server on loopback that misbehaves as told, stores into a dict, and can list it.
 
-It runs an asyncio loop in a thread. ``misbehave(n, row)`` is asked what to do to the n-th POST (0-based, counted
-over all connections), before its body is read (row -1) and after; None means to behave. ``lie`` distorts what
-is stored or listed.
+It runs an asyncio loop in a thread. ``misbehave(n, row)`` is asked what to do to the n-th POST (0-based,
+counted over all connections), before its body is read (row -1) and after; None means to behave. ``lie``
+distorts what is stored or listed.
 """
 
 from __future__ import annotations

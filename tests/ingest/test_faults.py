@@ -74,10 +74,10 @@ def test_scattered_faults_end_in_all(tmp_path: Path, actions: tuple[str, ...]) -
 
 
 def test_bursts_of_503_pause_the_run_and_cost_no_row(tmp_path: Path) -> None:  # 13
-    with faulty_server(misbehave=during(100, 200, "500", "502", "503", "504")) as server:
+    with faulty_server(misbehave=during(100, 140, "500", "502", "503", "504")) as server:
         report = run(server, tmp_path)
         assert_all(report, server)
-        assert sum(report.stats.errors[status] for status in ("500", "502", "503", "504")) == 100
+        assert sum(report.stats.errors[status] for status in ("500", "502", "503", "504")) == 40
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_server_that_stays_away_stops_resumable(tmp_path: Path) -> None:  # 20
     policy = RetryPolicy(base_delay_s=0.01, probe_delay_s=0.05, away_s=0.8, max_attempts=3, max_delay_s=0.05)
     with faulty_server(misbehave=during(150, 151, "vanish")) as server:
         server.vanish_for = lambda seconds: FaultyServer.vanish_for(server, 3600)  # type: ignore[method-assign]
-        with pytest.raises(TargetError, match="connect.*the same command"):
+        with pytest.raises(TargetError, match=r"connect.*the same command"):
             run(server, tmp_path, policy=policy)
         assert not list(tmp_path.glob("*.dead*"))
         server.misbehave = sometimes(0.0)

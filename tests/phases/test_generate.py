@@ -18,6 +18,7 @@ from synthgen.phases import generate as phase
 from synthgen.phases.datasets import load_dataset, make_dataset, open_input
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from tests.datasets import save_model
+from tests.processes import still_running
 
 QUIET = GenerateOptions(workers=2, quiet=True)
 
@@ -123,8 +124,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=2)
-    assert not alive, "orphans two seconds after the parent's death"
+    assert not still_running(workers, 2), "orphans two seconds after the parent's death"
     if not manifest_path(output).exists():
         assert not output.exists() or journal_path(output).exists()
     report = make(centroids, output, 60_000)

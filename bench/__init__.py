@@ -1,0 +1,1 @@
+"""Measurements, one file per question; ``python -m bench`` prints tables and keeps JSON."""

@@ -1,0 +1,99 @@
+"""``python -m bench``: measure, print tables, keep JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import delivery, generation, memory
+from bench.host import describe_host
+from bench.settings import Scale, Settings
+from bench.table import Result, keep
+from synthgen.errors import EXIT_INTERRUPTED, SynthgenError
+
+QUESTIONS: dict[str, Callable[[Settings], Result]] = {
+    "generation": generation.run,
+    "delivery": delivery.run,
+    "memory": memory.run,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer the named questions, or all; return the exit code."""
+    flags = _make_parser().parse_args(arguments)
+    scale: Scale = "quick" if flags.quick else "full" if flags.full else "normal"
+    settings = Settings(
+        output=flags.output,
+        scale=scale,
+        rows=flags.rows,
+        repetitions=flags.repetitions,
+        workers=flags.workers,
+        processes=flags.processes,
+        connections=flags.connections,
+    )
+    try:
+        for name in dict.fromkeys(flags.questions or QUESTIONS):
+            _answer(name, settings)
+    except SynthgenError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _answer(name: str, settings: Settings) -> None:
+    settings.output.mkdir(parents=True, exist_ok=True)
+    host = describe_host(settings.output)
+    result = QUESTIONS[name](settings)
+    path = keep(result, settings.output, host)
+    cores, busy = host["cores_available"], host["load_average"][0]
+    print("\n".join(result.lines()))
+    print(f"  {host['cpu_model']}, {cores} cores, load {busy:.1f} before, {host['filesystem']}; kept: {path}")
+    sys.stdout.flush()
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measurements side by side in one run; figures hold for the machine they name.",
+        epilog="example: python -m bench generation --quick",
+    )
+    parser.add_argument(
+        "questions", nargs="*", type=_question, metavar="QUESTION", help=f"of {', '.join(QUESTIONS)} (all)"
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="small counts, few repetitions")
+    size.add_argument("--full", action="store_true", help="up to 950,000 rows; needs 20 GB of disk and time")
+    parser.add_argument("--output", type=Path, default=Path("tmp/bench"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--rows", type=_natural, help="largest number of rows, in place of the scale's")
+    parser.add_argument("--repetitions", type=_natural, help="of each case, in place of the scale's")
+    parser.add_argument(
+        "--workers", type=_naturals, default=(), metavar="N,...", help="generation: processes"
+    )
+    parser.add_argument("--processes", type=_naturals, default=(), metavar="N,...", help="delivery: groups")
+    parser.add_argument("--connections", type=_naturals, default=(), metavar="N,...", help="delivery: in all")
+    return parser
+
+
+def _question(text: str) -> str:
+    if text not in QUESTIONS:
+        raise argparse.ArgumentTypeError(f"no such question; there are {', '.join(QUESTIONS)}")
+    return text
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _naturals(text: str) -> tuple[int, ...]:
+    return tuple(_natural(part) for part in text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

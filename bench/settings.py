@@ -1,0 +1,58 @@
+"""How much to measure: what the flags of ``python -m bench`` come to."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Scale = Literal["quick", "normal", "full"]
+
+#: Sizes and repetitions of each scale; a normal run takes minutes, a full one the better part of an hour.
+_REPETITIONS: dict[Scale, int] = {"quick": 2, "normal": 5, "full": 5}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``rows`` and ``repetitions`` replace those of ``scale`` where given; results and scratch files go below
+    ``output``. ``workers`` are what generation tries (empty: 1, 2, 4 ... cores), ``processes`` and
+    ``connections`` what delivery does (empty: the defaults of ingest).
+    """
+
+    output: Path
+    scale: Scale = "normal"
+    rows: int | None = None
+    repetitions: int | None = None
+    workers: tuple[int, ...] = ()
+    processes: tuple[int, ...] = ()
+    connections: tuple[int, ...] = ()
+
+    def rows_of(self, **by_scale: int) -> int:
+        """Return the asked number of rows, else that of the scale."""
+        return self.rows or by_scale[self.scale]
+
+    @property
+    def n_repetitions(self) -> int:
+        """How often each case is measured, in turn with the others."""
+        return self.repetitions or _REPETITIONS[self.scale]
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the settings as JSON."""
+        return {
+            "scale": self.scale,
+            "rows": self.rows,
+            "repetitions": self.n_repetitions,
+            "workers": list(self.workers),
+            "processes": list(self.processes),
+            "connections": list(self.connections),
+        }
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder below the results, on the same disk, gone afterwards."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.output) as folder:
+            yield Path(folder)

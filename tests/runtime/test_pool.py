@@ -1,0 +1,192 @@
+"""The pool against workers that die, fail, linger, and a parent that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from synthgen.errors import InputError, SynthgenError, WorkerDied
+from synthgen.runtime.pool import Channel, Done, Note, Pool, Restarted
+
+
+def double(channel: Channel, folder: str = "") -> None:
+    """Double numbers; a negative one kills the worker, unless a file says that it did so already."""
+    while (assignment := channel.get()) is not None:
+        number = assignment.task
+        mark = Path(folder) / str(-number)
+        if number < 0 and not (folder and mark.exists()):
+            if folder:
+                mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        channel.done(assignment.number, (2 * number, channel.index))
+
+
+def fail(channel: Channel, error: BaseException) -> None:
+    channel.get()
+    raise error
+
+
+def linger(channel: Channel) -> None:
+    """Finish an assignment only when told that nothing more will come."""
+    open_numbers = []
+    while (assignment := channel.get()) is not None:
+        open_numbers.append(assignment.number)
+        channel.note("holding")
+    for number in open_numbers:
+        channel.done(number, "cut short")
+    channel.note("bye")
+
+
+def die_at_once(channel: Channel) -> None:
+    os._exit(3)
+
+
+def values(pool: Pool, tasks: object, **settings: object) -> list[object]:
+    return [event.value for event in pool.run(tasks, **settings) if isinstance(event, Done)]  # type: ignore
+
+
+def test_every_task_is_done_once() -> None:
+    with Pool(double, (), 2) as pool:
+        done = values(pool, range(50))
+    assert sorted(value for value, _ in done) == [2 * number for number in range(50)]  # type: ignore[misc]
+    assert {index for _, index in done} == {0, 1}  # type: ignore[misc]
+
+
+def test_tasks_with_a_lane_go_to_their_worker_alone() -> None:
+    with Pool(double, (), 2) as pool:
+        done = values(pool, [1, 1, 1, 1, 2, 1, 1, 2, 2], lane=lambda task: task - 1)
+    assert sorted(done) == [(2, 0)] * 6 + [(4, 1)] * 3  # type: ignore[type-var]
+
+
+def test_a_killed_worker_is_replaced_and_its_tasks_are_done(tmp_path: Path) -> None:
+    with Pool(double, (str(tmp_path),), 2) as pool:
+        events = list(pool.run([1, -2, 3, -4, 5]))
+    assert sorted(e.value[0] for e in events if isinstance(e, Done)) == [-8, -4, 2, 6, 10]
+    restarted = [event for event in events if isinstance(event, Restarted)]
+    assert len(restarted) == 2
+    assert all(event.exit_code == -signal.SIGKILL for event in restarted)
+
+
+def test_a_task_that_kills_every_worker_ends_the_run() -> None:
+    with pytest.raises(WorkerDied, match=r"-7: 3 workers died over it, the last with exit code -9"):
+        with Pool(double, (), 1, max_deaths=2) as pool:
+            values(pool, [1, -7, 3])
+
+
+def test_workers_that_die_before_they_work_end_the_run() -> None:
+    with pytest.raises(WorkerDied, match="exit code 3"), Pool(die_at_once, (), 1, max_deaths=1) as pool:
+        values(pool, [1])
+
+
+def test_errors_of_a_worker_are_raised_as_they_are() -> None:
+    error = InputError("torn", where="x.jsonl", next_step="mend it")
+    with pytest.raises(InputError, match=r"x\.jsonl: torn; mend it"), Pool(fail, (error,), 1) as pool:
+        values(pool, [1])
+    with pytest.raises(SynthgenError, match="a worker failed: ZeroDivisionError: no"):
+        with Pool(fail, (ZeroDivisionError("no"),), 1) as pool:
+            values(pool, [1])
+
+
+def test_stop_finishes_what_was_handed_out() -> None:
+    with Pool(double, (), 2, in_flight=2) as pool:
+        done = []
+        for event in pool.run(iter(range(10**9))):
+            if isinstance(event, Done):
+                done.append(event.task)
+                pool.stop()
+    assert 1 <= len(done) <= 5
+    assert sorted(done) == list(range(len(done)))
+
+
+def test_stop_in_a_hurry_lets_workers_cut_short() -> None:
+    with Pool(linger, (), 2, in_flight=2) as pool:
+        events = []
+        for event in pool.run(range(100)):
+            events.append(event)
+            if sum(isinstance(e, Note) for e in events) == 4:
+                pool.stop(hurry=True)
+        pids = pool.pids
+    done = [event.value for event in events if isinstance(event, Done)]
+    assert done == ["cut short"] * 4
+    assert [e.value for e in events if isinstance(e, Note)][4:] == ["bye", "bye"]
+    assert not any(isinstance(event, Restarted) for event in events)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_worker_killed_while_it_hurries_is_not_replaced() -> None:
+    with Pool(linger, (), 2, in_flight=1) as pool:
+        events = []
+        for event in pool.run(range(100)):
+            events.append(event)
+            if sum(isinstance(e, Note) for e in events) == 2 and not any(map(_is_end, events)):
+                os.kill(pool.pids[0], signal.SIGKILL)
+                pool.stop(hurry=True)
+    assert [event.value for event in events if isinstance(event, Done)] == ["cut short"]
+
+
+def _is_end(event: object) -> bool:
+    return isinstance(event, (Done, Restarted))
+
+
+PARENT = """
+import sys, time
+from synthgen.runtime.pool import Pool
+from tests.runtime.test_pool import linger
+if __name__ == "__main__":
+    with Pool(linger, (), 2) as pool:
+        for event in pool.run(range(4)):
+            if event is not None:
+                print(*pool.pids, flush=True)
+"""
+
+
+def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as parent:
+        assert parent.stdout is not None
+        workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        parent.kill()
+        _, alive = psutil.wait_procs(workers, timeout=2.0)
+        assert not alive
+
+
+def test_the_iterable_is_drawn_no_further_than_needed() -> None:
+    drawn = []
+
+    def numbers() -> object:
+        for number in range(1_000):
+            drawn.append(number)
+            yield number
+
+    with Pool(double, (), 1, in_flight=2) as pool:
+        for event in pool.run(numbers()):  # type: ignore[arg-type]
+            if isinstance(event, Done) and event.task == 5:
+                pool.stop()
+    assert len(drawn) <= 10
+
+
+def test_admission_holds_work_back_but_never_all_of_it() -> None:
+    asked = []
+
+    def admit() -> bool:
+        asked.append(time.monotonic())
+        return False
+
+    with Pool(double, (), 2) as pool:
+        assert len(values(pool, range(6), admit=admit)) == 6
+    assert asked
