@@ -75,6 +75,7 @@ def _read_all(options: CentroidOptions, spool: EmbeddingSpool) -> int:
                     page.embeddings[real],
                 )
             progress.update(len(spool) + n_synthetic)
+    progress.finish(f"{len(spool):,} real, {n_synthetic:,} synthetic left out")
     return n_synthetic
 
 

@@ -159,6 +159,7 @@ def _run_pool(
             progress.update(done)
             if interrupts.requested:
                 pool.stop()
+    progress.finish(f"{done:,} of {count:,} rows")
     if done < count:
         raise Interrupted(
             f"stopped after {done:,} of {count:,} rows", next_step="the same command continues from there"
@@ -232,6 +233,7 @@ def _stream(dataset: Dataset, output: Path | None, options: GenerateOptions) -> 
                 sink.write(data)
             digests.append(hasher.hexdigest())
             progress.update(chunk_bounds(chunk, spec.count)[1])
+    progress.finish(f"{spec.count:,} rows")
     manifest = Manifest(spec, layout.line_bytes, tuple(digests))
     peak = Governor(options.memory_budget_bytes).sample()
     return _report(str(output or "-"), manifest, spec.count, _Effort(1, peak, started_s))
