@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import delivery, generation, memory
@@ -46,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(name: str, settings: Settings) -> None:
     settings.output.mkdir(parents=True, exist_ok=True)
-    host = describe_host(settings.output)
+    host, started_at = describe_host(settings.output), datetime.now(UTC)
     result = QUESTIONS[name](settings)
-    path = keep(result, settings.output, host)
+    path = keep(result, settings.output, host, started_at)
     cores, busy = host["cores_available"], host["load_average"][0]
     print("\n".join(result.lines()))
     print(f"  {host['cpu_model']}, {cores} cores, load {busy:.1f} before, {host['filesystem']}; kept: {path}")

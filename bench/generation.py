@@ -55,6 +55,7 @@ class _Round:
 def run(settings: Settings) -> Result:
     """Measure and return all tables."""
     n_rows = settings.rows_of(quick=50_000, normal=200_000, full=950_000)
+    n_peer_rows = settings.rows_of(quick=200_000, normal=400_000, full=950_000)
     counts = list(settings.workers) or worker_counts(available_cores())
     configuration = {
         **settings.to_document(),
@@ -65,7 +66,7 @@ def run(settings: Settings) -> Result:
         "std_dev": 0.1,
         "block_rows": BLOCK_ROWS,
         "step_rows": min(n_rows, _STEP_ROWS),
-        **peer.describe(n_rows),
+        **peer.describe(n_peer_rows),
     }
     with settings.scratch() as folder:
         centroids = save_centroids(folder)
@@ -78,7 +79,7 @@ def run(settings: Settings) -> Result:
         tables = [_workers_table(rounds, counts, n_rows), _steps_table(steps, rounds[0].line_bytes)]
         measurements: list[dict[str, Any]] = [vars(found) for found in rounds]
         measurements += [{"cpu_ns_per_number": step} for step in steps]
-        slopes = peer.measure(settings, folder, centroids, n_rows)
+        slopes = peer.measure(settings, folder, centroids, n_peer_rows)
         if slopes:
             tables.append(peer.make_table(slopes))
             measurements += [vars(slope) for slope in slopes]

@@ -44,7 +44,7 @@ def row_counts(settings: Settings) -> list[int]:
     """Return the numbers of rows to try, smallest first."""
     if settings.rows is not None:
         return sorted({max(1, settings.rows // 10), settings.rows})
-    by_scale = {"quick": [5_000, 20_000], "normal": [20_000, 200_000], "full": [20_000, 200_000, 950_000]}
+    by_scale = {"quick": [20_000, 60_000], "normal": [20_000, 200_000], "full": [20_000, 200_000, 950_000]}
     return by_scale[settings.scale]
 
 

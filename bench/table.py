@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.host import describe_host
 from synthgen.runtime.files import write_json
 
 FORMAT_VERSION = 1
@@ -86,7 +85,6 @@ class Result:
     configuration: Mapping[str, Any]
     tables: list[Table]
     measurements: list[dict[str, Any]]
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def lines(self) -> list[str]:
         """Return all tables as text."""
@@ -96,19 +94,18 @@ class Result:
         return lines
 
 
-def keep(result: Result, folder: Path, host: Mapping[str, Any] | None = None) -> Path:
-    """Write ``result`` to ``folder`` under its question and the time of its start; return the path.
+def keep(result: Result, folder: Path, host: Mapping[str, Any], started_at: datetime) -> Path:
+    """Write ``result`` to ``folder`` under its question and the time of its start (UTC); return the path.
 
-    ``host`` is what was found when the measurement began; None looks now.
+    ``host`` is what was found when the measurement began.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result.question}-{result.started_at:%Y%m%dT%H%M%S.%f}Z.json"
+    path = folder / f"{result.question}-{started_at:%Y%m%dT%H%M%S.%f}Z.json"
     document = {
         "format_version": FORMAT_VERSION,
         "question": result.question,
-        "started_at": result.started_at.isoformat(),
-        "elapsed_s": (datetime.now(UTC) - result.started_at).total_seconds(),
-        "host": dict(host or describe_host(folder)),
+        "started_at": started_at.isoformat(),
+        "elapsed_s": (datetime.now(UTC) - started_at).total_seconds(),
+        "host": dict(host),
         "configuration": dict(result.configuration),
         "tables": [asdict(table) for table in result.tables],
         "measurements": result.measurements,
