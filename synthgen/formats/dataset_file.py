@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class DatasetFile:
         self._line_bytes = line_bytes
         self._digests: dict[int, str] = {}
         self._journal: Journal | None = None
+        self._sync: files.BackgroundSync | None = None
         self._lock = files.FileLock(output.with_name(f".{output.name}.lock"))
 
     def __enter__(self) -> DatasetFile:
@@ -48,6 +50,8 @@ class DatasetFile:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        with contextlib.suppress(OSError):  # where it matters, finish() has raised it already
+            self._end_sync()
         if self._journal is not None:
             self._journal.close()
         self._lock.remove()
@@ -91,6 +95,7 @@ class DatasetFile:
                 file.truncate(size)
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)
+            self._sync = files.BackgroundSync(self.partial)
         with files.explain_os_errors(journal):
             self._journal = Journal.restart(journal, self._spec, self._line_bytes, self._digests)
         return dict(self._digests)
@@ -107,13 +112,17 @@ class DatasetFile:
         digests = tuple(self._digests[chunk] for chunk in range(n_chunks(self._spec.count)))
         manifest = Manifest(self._spec, self._line_bytes, digests)
         with files.explain_os_errors(self.partial):
-            with self.partial.open("rb") as file:
-                os.fsync(file.fileno())
+            self._end_sync()
             manifest_path(self._output).unlink(missing_ok=True)
             files.publish(self.partial, self._output)
             files.write_json(manifest_path(self._output), manifest.to_document(self._output))
             journal_path(self._output).unlink()
         return manifest
+
+    def _end_sync(self) -> None:
+        sync, self._sync = self._sync, None
+        if sync is not None:
+            sync.close()
 
     def _refuse(self, what: str) -> None:
         raise InputError(

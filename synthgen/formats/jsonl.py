@@ -132,16 +132,14 @@ class LineEncoder:
 @cache
 def _lead_table(digits: int) -> NDArray[np.uint64]:
     """Eight bytes for each number of ``digits`` decimals in [-1, 1]: negative ones first, from -0 on."""
-    values = range(10**digits + 1)
-    comma = b"," if digits < _LEAD_DIGITS else b""
-    texts = [b"%c%d.%0*d%s" % (sign, *divmod_text(v, digits), comma) for sign in b"- " for v in values]
-    return np.frombuffer(b"".join(texts), "<u8")
-
-
-def divmod_text(value: int, digits: int) -> tuple[int, int, int]:
-    """Return unit, width and decimals of ``value`` in units of 10**-digits, as ``%d.%0*d`` takes them."""
-    unit, decimals = divmod(value, 10**digits)
-    return unit, digits, decimals
+    values = np.arange(10**digits + 1)
+    cells = np.full((2, len(values), 8), ord(","), np.uint8)  # 4 digits leave room for the comma
+    cells[0, :, 0], cells[1, :, 0] = ord("-"), ord(" ")
+    cells[:, :, 1] = values // 10**digits + ord("0")
+    cells[:, :, 2] = ord(".")
+    for i in range(digits):
+        cells[:, :, 3 + i] = values // 10 ** (digits - 1 - i) % 10 + ord("0")
+    return cells.reshape(-1, 8).view("<u8").ravel()
 
 
 @cache

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,42 @@ def publish(partial: Path, path: Path) -> None:
     """Give a finished, synced file its final name, durably."""
     partial.replace(path)
     sync_folder(path.parent)
+
+
+class BackgroundSync:
+    """Syncs a file while others write it, so that the disk works beside the processors and not after them.
+
+    :meth:`close` ends it and raises the OSError of a sync that failed: the system tells it only once, to
+    whoever syncs next, so a later fsync would see nothing of it.
+    """
+
+    _INTERVAL_S = 0.1
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._stop = threading.Event()
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Sync a last time and end; raise the OSError of a sync that failed."""
+        self._stop.set()
+        self._thread.join()
+        try:
+            if self._error is not None:
+                raise self._error
+            os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._INTERVAL_S):
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                self._error = error
+                return
 
 
 def check_free_space(folder: Path, needed_bytes: int) -> None:

@@ -284,3 +284,34 @@ def test_a_manifest_of_another_generator_is_refused(centroids: Path, tmp_path: P
     path.write_text(path.read_text().replace('"generator_version": 1', '"generator_version": 99'))
     with pytest.raises(InputError, match="generator version 99"):
         load_dataset(path)
+
+
+def test_a_sync_that_fails_leaves_no_file_under_the_name(
+    centroids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "a.jsonl"
+
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("synthgen.runtime.files.os.fsync", broken)
+        with pytest.raises(ResourceError, match="Input/output error"):
+            make(centroids, output)
+    assert not output.exists() and partial_path(output).exists()
+    assert make(centroids, output).rows == 3_500
+
+
+def test_a_full_disk_in_the_middle_is_resumable(centroids: Path, tmp_path: Path) -> None:
+    limit = 20_000_000
+    code = (
+        "import resource, sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+        "from synthgen.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "generate", "--centroids", str(centroids), "--quiet"]
+    command += ["--count", "5000", "--output", str(tmp_path / "a.jsonl")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 3 and "File too large" in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr and not (tmp_path / "a.jsonl").exists()
+    assert make(centroids, tmp_path / "a.jsonl", 5_000).rows == 5_000
