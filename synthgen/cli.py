@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if getattr(flags, "verbose", False):
             traceback.print_exception(error)
+        from synthgen.runtime.progress import end_living_line
+
+        end_living_line()
         exit_code, text = _explain(error)
         print(f"synthgen: {' '.join(text.split())}", file=sys.stderr)
         return exit_code

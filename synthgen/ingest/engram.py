@@ -25,6 +25,15 @@ _SPACE_NAME = re.compile(r"[a-z0-9_-]{3,64}")
 _REASON_CHARACTERS = 300
 
 
+def check_space(space: str) -> None:
+    """Raise UsageError unless ``space`` has 3 to 64 characters of a-z, 0-9, _ and -."""
+    if not _SPACE_NAME.fullmatch(space):
+        raise UsageError(
+            f"--space {space!r} is no name that Engram takes",
+            next_step="use 3 to 64 of the characters a-z, 0-9, _ and -",
+        )
+
+
 @dataclass(frozen=True)
 class Engram:
     """The Engram server at ``endpoint``."""
@@ -35,14 +44,6 @@ class Engram:
     def routes(self) -> tuple[str, ...]:
         """The route that keeps id and embedding; then the one that other servers may have."""
         return "/api/v1/memories/remember", "/api/v1/memories"
-
-    def check_space(self, space: str) -> None:
-        """Raise UsageError unless ``space`` has 3 to 64 characters of a-z, 0-9, _ and -."""
-        if not _SPACE_NAME.fullmatch(space):
-            raise UsageError(
-                f"--space {space!r} is no name that Engram takes",
-                next_step="use 3 to 64 of the characters a-z, 0-9, _ and -",
-            )
 
     def headers(self, space: str | None) -> Mapping[str, str]:
         """Return the fields of a request to store one memory, with the bearer token if one is set."""

@@ -21,6 +21,8 @@ from synthgen.specs import RowReader
 #: Rows tried in each space, and how many of those accepted are read back.
 _TRIED_ROWS = 16
 _READ_BACK_ROWS = 8
+#: Spaces looked at: what a server does to one it does to all.
+_MAX_SPACES = 3
 #: Pages looked through for the embeddings: the last ones, then the first ones.
 _PAGE_ROWS = 100
 _MAX_PAGES = 10
@@ -50,18 +52,16 @@ class FirstCheck:
 
     def run(self) -> FirstRows:
         """Return what was found; raise TargetError or InputError with what is wrong."""
-        stop = min(self.n_rows, _TRIED_ROWS * len(self.spaces))
-        self._bodies = dict(enumerate(self.reader.read(0, stop)))
-        if self._bodies and not isinstance(parse_body(self._bodies[0]).get("id"), str):
+        if not isinstance(parse_body(self._body(0)).get("id"), str):
             raise InputError(
                 "the first memory has no id, so that sending it twice would store it twice",
                 where="row 0",
                 next_step="give every memory an id",
             )
-        body_bytes = max(map(len, self._bodies.values()), default=1)
         for route in self.target.routes:
             accepted = self._try_route(route)
             if accepted is not None:
+                body_bytes = max(map(len, self._bodies.values()))
                 return FirstRows(route, min(accepted, default=None), body_bytes)
         raise TargetError(
             f"the database has no route to store memories (tried {', '.join(self.target.routes)})",
@@ -73,16 +73,15 @@ class FirstCheck:
         """Return the accepted rows, or None when there is no such route."""
         accepted: list[int] = []
         refusal = ""
-        for index, space in enumerate(self.spaces):
+        for index, space in enumerate(self.spaces[:_MAX_SPACES]):
             stored: list[int] = []
-            for row in range(index, len(self._bodies), len(self.spaces)):
+            for row in range(index, self.n_rows, len(self.spaces))[:_TRIED_ROWS]:
                 if len(stored) == _READ_BACK_ROWS:
                     break
-                answer = self.client.post(route, self._bodies[row], dict(self.target.headers(space)))
+                answer = self.client.post(route, self._body(row), dict(self.target.headers(space)))
                 if answer.status in (404, 405):
                     return None
-                verdict = self.target.judge(answer.status)
-                if verdict is Verdict.ACKED:
+                if self.target.judge(answer.status) is Verdict.ACKED:
                     self._check_id(row, answer, route)
                     stored.append(row)
                 else:
@@ -90,12 +89,20 @@ class FirstCheck:
             self._read_back(space, stored, route)
             accepted += stored
         if not accepted and self.n_rows > len(self._bodies):
-            raise TargetError(
-                f"the database refuses each of the first {len(self._bodies)} rows, the last with: {refusal}",
-                where=f"{self.target.endpoint.url}{route}",
-                next_step="mend the input (are there 768 components?) or choose another database",
-            )
+            raise self._refusal(route, refusal)
         return accepted
+
+    def _body(self, row: int) -> bytes:
+        if row not in self._bodies:
+            self._bodies[row] = self.reader.read(row, row + 1)[0]
+        return self._bodies[row]
+
+    def _refusal(self, route: str, reason: str) -> TargetError:
+        return TargetError(
+            f"the database refuses each of the first {len(self._bodies)} rows, the last with: {reason}",
+            where=f"{self.target.endpoint.url}{route}",
+            next_step="mend the input (are there 768 components?) or choose another database",
+        )
 
     def _check_id(self, row: int, answer: Answer, route: str) -> None:
         sent = parse_body(self._bodies[row]).get("id")

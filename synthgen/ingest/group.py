@@ -12,11 +12,9 @@ and a row that fails while the probe succeeds is itself to blame.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import random
 import selectors
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 
 from synthgen.errors import SynthgenError, TargetError
@@ -24,16 +22,15 @@ from synthgen.ingest.deadletters import DeadLetter
 from synthgen.ingest.endpoint import Address
 from synthgen.ingest.outlook import Outlook
 from synthgen.ingest.retry import Fault, GaveUp, Retry, RetryBudget, RetryPolicy, parse_retry_after
-from synthgen.ingest.stats import Stats, count_latencies, cpu_seconds
-from synthgen.ingest.supply import Job, Outcome, Supply
-from synthgen.ingest.target import Target, Verdict, request_head
+from synthgen.ingest.stats import Recorder, Stats
+from synthgen.ingest.supply import Job, Later, Outcome, Supply
+from synthgen.ingest.target import RequestHeads, Target, Verdict
 from synthgen.ingest.wire import Connection, Reply
 from synthgen.runtime.pool import Channel
 from synthgen.specs import RowSource
 
 TICK_S = 0.05
 REPORT_INTERVAL_S = 0.25
-_MAX_HEADS = 10_000
 
 
 @dataclass(frozen=True)
@@ -62,20 +59,6 @@ def run_group(channel: Channel, plan: GroupPlan) -> None:
         reader.close()
 
 
-class _Heads(defaultdict[int, bytes]):
-    """Request heads of one space by the number of bytes of the body."""
-
-    def __init__(self, start: bytes) -> None:
-        super().__init__()
-        self._start = start
-
-    def __missing__(self, n_bytes: int) -> bytes:
-        if len(self) >= _MAX_HEADS:
-            self.clear()
-        head = self[n_bytes] = self._start + b"%d\r\n\r\n" % n_bytes
-        return head
-
-
 class Group:
     """See the module. Owner of its connections."""
 
@@ -86,22 +69,18 @@ class Group:
         self._plan = plan
         self._policy = plan.policy
         self._supply = supply
-        self._heads = [_Heads(request_head(plan.target, plan.route, space)) for space in plan.spaces]
+        self._heads = [RequestHeads(plan.target, plan.route, space) for space in plan.spaces]
         self._rng = random.Random(f"{plan.policy.seed} {channel.index}")
         self._budget = RetryBudget(plan.policy)
         self._outlook = Outlook(plan.policy, n_connections, self._rng, now_s)
         self._selector = selectors.DefaultSelector()
         self._connections = [Connection(self, self._selector, self._resolve) for _ in range(n_connections)]
         self._idle = list(self._connections)
-        self._due: list[tuple[float, int, Job]] = []
-        self._n_due = 0
+        self._later = Later()
         self._control: Job | None = None
         self._leaving_s: float | None = None
         self._failure: SynthgenError | None = None
-        self._stats = Stats()
-        self._latencies_s: list[float] = []
-        self._reported_s = now_s
-        self._cpu_s = cpu_seconds()
+        self._recorder = Recorder(now_s)
 
     def run(self) -> None:
         """Loop until the channel ends and everything is accounted for."""
@@ -140,9 +119,8 @@ class Group:
         for number, opened in list(self._supply.open.items()):
             if opened.is_over or cut_short:
                 del self._supply.open[number]
-                unfinished = {job.row for _, _, job in self._due if job.batch is opened} | opened.lost_rows
                 failure = opened.failure or self._failure
-                runs = opened.runs(unfinished)
+                runs = opened.runs(self._later.rows_of(opened) | opened.lost_rows)
                 self._channel.done(number, Outcome(runs, tuple(opened.dead), self._take_stats(), failure))
 
     @property
@@ -172,12 +150,10 @@ class Group:
         return self._take_job(now_s)
 
     def _take_job(self, now_s: float) -> Job | None:
-        if self._due and self._due[0][0] <= now_s:
-            return heapq.heappop(self._due)[2]
-        return self._supply.next()
+        return self._later.take(now_s) or self._supply.next()
 
     def _send(self, connection: Connection, job: Job) -> None:
-        self._stats.n_sent += 1
+        self._recorder.stats.n_sent += 1
         connection.send(job, self._heads[job.row % len(self._heads)][len(job.body)])
 
     def _probe(self, now_s: float) -> None:
@@ -204,10 +180,10 @@ class Group:
         if verdict is Verdict.ACKED:
             self._outlook.good(now_s)
             self._budget.earn()
-            self._latencies_s.append(reply.latency_s)
+            self._recorder.latencies_s.append(reply.latency_s)
             if job.batch is not None:
                 job.batch.n_open -= 1
-                self._stats.n_acked += 1
+                self._recorder.stats.n_acked += 1
         else:
             self._refused(job, reply, verdict)
         following = self._next_job(now_s)
@@ -222,7 +198,7 @@ class Group:
             wait_s = parse_retry_after(reply.retry_after, self._policy) if reply.retry_after else None
             self._failed(job, Fault(str(reply.status), reason, wait_s))
             return
-        self._stats.errors[str(reply.status)] += 1
+        self._recorder.stats.errors[str(reply.status)] += 1
         if verdict is Verdict.DEAD:
             self._outlook.alive()
             self._bury(job, reason)
@@ -235,18 +211,18 @@ class Group:
         self._idle.append(connection)
         if stale and not job.was_stale and job.batch is not None:
             job.was_stale = True  # one fresh connection is free
-            self._stats.errors["stale"] += 1
-            self._postpone(job, 0.0)
+            self._recorder.stats.errors["stale"] += 1
+            self._later.add(job, 0.0)
         else:
             self._failed(job, fault)
 
     def _failed(self, job: Job, fault: Fault) -> None:
         now_s = time.perf_counter()
-        self._stats.errors[fault.kind] += 1
+        self._recorder.stats.errors[fault.kind] += 1
         self._outlook.bad(fault, now_s)
         if job.batch is None:
             return
-        self._stats.n_retries += 1
+        self._recorder.stats.n_retries += 1
         try:
             job.retry = job.retry.increment(fault, now_s)
         except GaveUp as error:
@@ -254,7 +230,7 @@ class Group:
             if self._is_to_blame(job, fault, now_s):
                 self._bury(job, job.retry.describe(now_s))
                 return
-        self._postpone(job, now_s + job.retry.delay_s(self._rng, budget_left=self._budget.spend()))
+        self._later.add(job, now_s + job.retry.delay_s(self._rng, budget_left=self._budget.spend()))
 
     def _is_to_blame(self, job: Job, fault: Fault, now_s: float) -> bool:
         # Only a row that fails while others succeed is at fault; else a pause and its probe will tell.
@@ -272,10 +248,6 @@ class Group:
             job.batch.n_open -= 1
             job.batch.dead.append(DeadLetter(job.row, reason))
 
-    def _postpone(self, job: Job, due_s: float) -> None:
-        self._n_due += 1
-        heapq.heappush(self._due, (due_s, self._n_due, job))
-
     def _lose(self, job: Job) -> None:
         if job.batch is not None:
             job.batch.lost_rows.add(job.row)
@@ -291,10 +263,10 @@ class Group:
     # --- time
 
     def _wait_s(self) -> float:
-        if not self._due or not self._idle:
+        now_s = time.perf_counter()
+        if not self._idle or not self._outlook.may_send(now_s):
             return TICK_S
-        wait_s = self._due[0][0] - time.perf_counter()
-        return min(max(wait_s, 0.001), TICK_S)
+        return min(max(self._later.next_s() - now_s, 0.001), TICK_S)
 
     def _tick(self, now_s: float) -> None:
         for connection in self._connections:
@@ -307,7 +279,7 @@ class Group:
         drained = self._leaving_s is not None and now_s - self._leaving_s >= self._policy.drain_s
         if drained or self._failure is not None:
             self._abandon()
-        if now_s - self._reported_s >= REPORT_INTERVAL_S:
+        if now_s - self._recorder.taken_s >= REPORT_INTERVAL_S:
             self._channel.note(self._take_stats())
 
     def _abandon(self) -> None:
@@ -318,14 +290,8 @@ class Group:
                 self._idle.append(connection)
 
     def _take_stats(self) -> Stats:
-        self._reported_s = time.perf_counter()
-        stats, self._stats = self._stats, Stats()
-        stats.latencies = count_latencies(self._latencies_s)
-        self._latencies_s = []
-        cpu_s = cpu_seconds()
-        stats.cpu_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
-        stats.trouble = self._outlook.describe(self._reported_s)
-        return stats
+        now_s = time.perf_counter()
+        return self._recorder.take(now_s, self._outlook.describe(now_s))
 
     def _resolve(self) -> list[Address]:
         try:

@@ -79,18 +79,15 @@ def _short(value: object) -> str:
 
 @dataclass
 class LedgerState:
-    """What a ledger says: finished rows, acknowledged and dead ones, sizes of the dead-letter files."""
+    """What a ledger says: finished rows, the dead ones among them, sizes of the dead-letter files."""
 
     finished: Finished
     dead: dict[int, None] = field(default_factory=dict)
-    n_acked: int = 0
     dead_bytes: tuple[int, ...] = (0, 0)
-    route: str = ""
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take one line in; raise KeyError, TypeError or ValueError when it is none."""
         if "run" in line:
-            self.route = str(line["run"].get("route", ""))
             return
         start, stop = (int(bound) for bound in line["rows"])
         residues = tuple(int(residue) for residue in line.get("of", range(self.finished.n_spaces)))
@@ -99,7 +96,6 @@ class LedgerState:
             raise ValueError("impossible rows")
         self.finished.add(start, stop, residues)
         self.dead.update(dict.fromkeys(dead))
-        self.n_acked += int(line["acked"])
         if dead:
             self.dead_bytes = tuple(int(size) for size in line["dead_bytes"])
 
@@ -144,7 +140,6 @@ class Ledger:
 
     def start_run(self, settings: Mapping[str, Any]) -> None:
         """Note the settings of a run that is about to send; they may differ from run to run."""
-        self.state.route = str(settings.get("route", ""))
         self._append({"run": dict(settings)})
         self.sync()
 

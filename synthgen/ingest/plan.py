@@ -64,11 +64,6 @@ class Batch:
         """Whether every row of the range is meant."""
         return len(self.residues) == self.n_spaces
 
-    @property
-    def n_rows(self) -> int:
-        """How many rows are meant."""
-        return count_rows(self.start, self.stop, self.n_spaces, self.residues)
-
     def __str__(self) -> str:
         spaces = "" if self.is_whole else f" of spaces {', '.join(map(str, self.residues))}"
         return f"rows {self.start:,} to {self.stop - 1:,}{spaces}"
@@ -136,4 +131,6 @@ def _cut(
     for start, stop, left in list(finished.pending(n_rows, residues)):
         width = max(1, batch_rows * finished.n_spaces // len(left))
         for low in range(start, stop, width):
-            yield low, min(low + width, stop), left
+            high = min(low + width, stop)
+            if count_rows(low, high, finished.n_spaces, left):
+                yield low, high, left

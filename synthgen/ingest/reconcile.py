@@ -40,7 +40,7 @@ from synthgen.runtime.progress import Progress
 from synthgen.specs import CHUNK_ROWS, RowSource
 
 #: Below this many rows one process is as fast as starting several.
-SMALL_ROWS = 20_000
+SMALL_ROWS = 50_000
 _MAX_PROCESSES = 8
 _EXAMPLES = 5
 #: Pages of 1,000 cost half as much CPU again: their numbers, as Python objects, leave the caches.
@@ -111,6 +111,7 @@ def _expect(plan: VerifyPlan, shelf: Shelf) -> None:
         plan.check_cancelled()
         done += stop - start
         progress.update(done)
+    progress.finish(f"{done:,} rows")
 
 
 def _expect_ranges(
@@ -158,6 +159,7 @@ def _list_in_order(plan: VerifyPlan, shelf: Shelf) -> Pages:
                 plan.check_cancelled()
                 pages[index].append(comparison.take(index, items))
                 progress.update(_n_known(pages))
+    progress.finish(f"{_n_known(pages):,} of {plan.truth.n_rows:,} rows")
     return pages
 
 
@@ -198,6 +200,7 @@ def _list_parallel(plan: VerifyPlan, shelf: Shelf) -> Pages:
                 if event.value.n_items == 0:
                     offsets.ended.add(event.task[0])
             progress.update(_n_known(pages))
+    progress.finish(f"{_n_known(pages):,} of {plan.truth.n_rows:,} rows")
     return pages
 
 

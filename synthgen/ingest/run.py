@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from synthgen.errors import UsageError
 from synthgen.ingest.endpoint import parse_endpoint
-from synthgen.ingest.engram import Engram
+from synthgen.ingest.engram import Engram, check_space
 from synthgen.ingest.ledger import Ledger, LedgerKey
 from synthgen.ingest.listing import check_health
 from synthgen.ingest.reconcile import VerifyPlan, reconcile
@@ -39,8 +39,6 @@ def ingest(
     endpoint = parse_endpoint(spec.endpoint)
     spaces = check_spaces(spec.spaces)
     target = Engram(endpoint)
-    for space in spec.spaces:
-        target.check_space(space)
     key = LedgerKey(source.digest, source.name, spec.target or endpoint.url, spec.spaces)
     with _interrupts() as cancelled, Ledger(spec.ledger, key) as ledger:
         sending = Sending(source, spec, policy, target, spaces, ledger, cancelled)
@@ -89,7 +87,9 @@ def verify(
 
 
 def check_spaces(spaces: tuple[str, ...]) -> tuple[str | None, ...]:
-    """Return the spaces with None for the default one; raise UsageError when one is named twice."""
+    """Return the spaces with None for the default one; raise UsageError for bad names and repeated ones."""
+    for space in spaces:
+        check_space(space)
     if len(set(spaces)) != len(spaces):
         raise UsageError("--space names a space twice")
     return spaces or (None,)

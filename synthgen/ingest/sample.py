@@ -89,6 +89,7 @@ class _Sample:
             else:
                 self._compare(row, fingerprint(memory), fingerprint(stored), ("content", "confidence"))
             progress.update(done)
+        progress.finish(f"{self._n:,} rows")
 
     def _pages(self, client: Client) -> Iterator[list[dict[str, object]]]:
         # Random pages of each space, until as many embeddings as rows were seen.

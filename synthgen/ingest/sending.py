@@ -67,13 +67,10 @@ class Sending:
 
     def __post_init__(self) -> None:
         self.n_rows = self.source.n_rows
+        #: Rows that the database refused, in this run or an earlier one.
+        self.n_dead = sum(row < self.n_rows for row in self.ledger.state.dead)
         self.n_acked_before = self._shown_base = self.n_acked
         self._progress = Progress("ingest", self.n_rows, "memories", quiet=self.spec.quiet)
-
-    @property
-    def n_dead(self) -> int:
-        """Rows that the database refused, in this run or an earlier one."""
-        return sum(row < self.n_rows for row in self.ledger.state.dead)
 
     @property
     def n_acked(self) -> int:
@@ -159,6 +156,7 @@ class Sending:
         if dead:
             bodies = [reader.read(letter.row, letter.row + 1)[0] for letter in dead]
             sizes = letters.append(dead, bodies)
+            self.n_dead += len(dead)
             self._remember(dead, bodies)
         self.ledger.record(batch, outcome.runs, [letter.row for letter in dead], sizes)
 

@@ -60,6 +60,27 @@ class Stats:
         return ", ".join(parts)
 
 
+class Recorder:
+    """Gathers the counts of one process between reports; ``taken_s``: when the last one was made."""
+
+    def __init__(self, now_s: float) -> None:
+        self.stats = Stats()
+        self.latencies_s: list[float] = []
+        self.taken_s = now_s
+        self._cpu_s = cpu_seconds()
+
+    def take(self, now_s: float, trouble: str) -> Stats:
+        """Return all counts since the last time, and begin anew."""
+        stats, self.stats = self.stats, Stats()
+        stats.latencies = count_latencies(self.latencies_s)
+        self.latencies_s = []
+        cpu_s = cpu_seconds()
+        stats.cpu_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
+        stats.trouble = trouble
+        self.taken_s = now_s
+        return stats
+
+
 def count_latencies(latencies_s: list[float]) -> Counter[int]:
     """Return how many of ``latencies_s`` (seconds) fall into each bucket."""
     if not latencies_s:

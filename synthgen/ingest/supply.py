@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -149,3 +151,28 @@ class Supply:
             return rows
         wanted = frozenset(batch.residues)
         return iter([(row, body) for row, body in rows if row % batch.n_spaces in wanted])
+
+
+class Later:
+    """Jobs that wait for another attempt, by the time when it is due."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Job]] = []
+        self._n_added = 0
+
+    def add(self, job: Job, due_s: float) -> None:
+        """Keep ``job`` until ``due_s``."""
+        self._n_added += 1
+        heapq.heappush(self._heap, (due_s, self._n_added, job))
+
+    def take(self, now_s: float) -> Job | None:
+        """Return a job that is due by ``now_s``, the longest due first."""
+        return heapq.heappop(self._heap)[2] if self._heap and self._heap[0][0] <= now_s else None
+
+    def next_s(self) -> float:
+        """Return when the next one is due; infinity when there is none."""
+        return self._heap[0][0] if self._heap else math.inf
+
+    def rows_of(self, opened: OpenBatch) -> set[int]:
+        """Return the rows of one batch that wait."""
+        return {job.row for _, _, job in self._heap if job.batch is opened}

@@ -5,6 +5,7 @@ A row costs 45 bytes: its fingerprint, its flags, the hash of its id, and its pl
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.ingest.fingerprints import NO_ID, PRINT, differences, fingerprint, hash_id, read_bodies
+from synthgen.runtime.files import explain_os_errors
 from synthgen.specs import RowReader
 
 FOUND, CONTENT, EMBEDDING, CONFIDENCE, TWICE = 1, 2, 4, 8, 16
@@ -36,11 +38,14 @@ class Shelf:
     n_spaces: int
 
     def create(self) -> None:
-        """Make all arrays, filled with zeros (sparse until written)."""
+        """Make all arrays, filled with zeros; raise ResourceError when the disk has no room for them."""
         for name, dtype in _TYPES.items():
+            path = Path(self.folder) / name
             size = max(1, self.n_rows) * np.dtype(dtype).itemsize
-            with (Path(self.folder) / name).open("wb") as file:
+            with explain_os_errors(path), path.open("wb") as file:
                 file.truncate(size)
+                if hasattr(os, "posix_fallocate"):  # a hole that cannot be filled later would be a SIGBUS
+                    os.posix_fallocate(file.fileno(), 0, size)
 
     def array(self, name: str) -> NDArray[Any]:
         """Return one array, shared by all who ask."""

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from synthgen.ingest.endpoint import Endpoint
 
+#: Bodies of this many lengths are remembered; datasets of equal lines need one.
+_MAX_HEADS = 10_000
+
 
 class Verdict(Enum):
     """What an answer means for the row that was sent."""
@@ -33,10 +36,6 @@ class Target(Protocol):
         """Paths that store one memory a request, best first."""
         ...
 
-    def check_space(self, space: str) -> None:
-        """Raise UsageError unless ``space`` is a possible name."""
-        ...
-
     def headers(self, space: str | None) -> Mapping[str, str]:
         """Return the header fields of a request to store one memory in ``space`` (None: the default)."""
         ...
@@ -50,8 +49,21 @@ class Target(Protocol):
         ...
 
 
-def request_head(target: Target, route: str, space: str | None) -> bytes:
-    """Return the head of a POST up to where the number of bytes of the body is written."""
+class RequestHeads(dict[int, bytes]):
+    """Heads of the requests that store a memory in one space, by the number of bytes of the body."""
+
+    def __init__(self, target: Target, route: str, space: str | None) -> None:
+        super().__init__()
+        self._start = _head_start(target, route, space)
+
+    def __missing__(self, n_bytes: int) -> bytes:
+        if len(self) >= _MAX_HEADS:
+            self.clear()
+        head = self[n_bytes] = self._start + b"%d\r\n\r\n" % n_bytes
+        return head
+
+
+def _head_start(target: Target, route: str, space: str | None) -> bytes:
     path = f"{target.endpoint.prefix}{route}"
     lines = [f"POST {path} HTTP/1.1", f"Host: {target.endpoint.authority}"]
     lines += [f"{name}: {value}" for name, value in target.headers(space).items()]

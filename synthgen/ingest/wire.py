@@ -132,16 +132,20 @@ class Connection:
     def _connect(self) -> None:
         while self._untried:
             family, address = self._untried.pop(0)
-            self._socket = socket.socket(family, socket.SOCK_STREAM)
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code = self._socket.connect_ex(address)
+            try:
+                opened = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:  # too many open files
+                self._last_error = error.errno or 0
+                continue
+            opened.setblocking(False)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = opened.connect_ex(address)
             if code in (0, errno.EINPROGRESS):
-                self._selector.register(self._socket, _BOTH, self.on_ready)
+                self._socket = opened
+                self._selector.register(opened, _BOTH, self.on_ready)
                 self._connecting = True
                 return
-            self._socket.close()
-            self._socket = None
+            opened.close()
             self._last_error = code
         self._break(Fault("connect", _error_text(self._last_error)))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synthgen.runtime.files import write_json
-from synthgen.runtime.progress import format_duration
+from synthgen.runtime.progress import end_living_line, format_duration
 
 if TYPE_CHECKING:  # a generating process loads no HTTP client for a type
     from synthgen.phases.generate import GenerateReport
@@ -40,6 +40,7 @@ class Stage:
 def print_stage(stage: Stage, *, quiet: bool) -> None:
     """Announce a phase on standard error."""
     if not quiet:
+        end_living_line()
         print(f"phase {stage.number}: {stage.what} ({stage.where})", file=sys.stderr, flush=True)
 
 

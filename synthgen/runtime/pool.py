@@ -14,10 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import signal
-import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,22 +21,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from synthgen.errors import SynthgenError, WorkerDied
+from synthgen.errors import WorkerDied
+from synthgen.runtime.worker import Assignment, Channel, worker_environment, worker_main
+
+__all__ = ["Assignment", "Channel", "Done", "Note", "Pool", "Restarted"]
 
 #: How long the parent waits for news before it looks at admission and stop requests again.
 POLL_S = 0.1
 #: How long workers may take to leave after they were told that there is no more work.
 LEAVE_S = 10.0
-#: Numeric libraries would start a thread per core in each worker; the pool is the parallelism.
-_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A task on its way to a worker, under the number by which it is acknowledged."""
-
-    number: int
-    task: Any
 
 
 @dataclass(frozen=True)
@@ -66,41 +55,6 @@ class Restarted:
     worker: int
     exit_code: int
     tasks: tuple[Any, ...]
-
-
-class Channel:
-    """A worker's end of its pipe. ``index``: which worker of the pool this is, 0-based; a worker that takes
-    the place of a dead one has the same.
-    """
-
-    def __init__(self, connection: Connection, index: int = 0) -> None:
-        self.index = index
-        self._connection = connection
-
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when an assignment has come."""
-        return self._connection.fileno()
-
-    def poll(self, timeout_s: float = 0.0) -> bool:
-        """Return whether :meth:`get` would return without waiting."""
-        return self._connection.poll(timeout_s)
-
-    def get(self) -> Assignment | None:
-        """Return the next assignment, or None when there will be no more.
-
-        None may come while assignments are unfinished: :meth:`Pool.stop` was told to hurry. A worker may
-        then finish them in part and say so in their values.
-        """
-        assignment: Assignment | None = self._connection.recv()
-        return assignment
-
-    def done(self, number: int, value: Any = None) -> None:
-        """Report that the assignment ``number`` is finished."""
-        self._connection.send(("done", number, value))
-
-    def note(self, value: Any) -> None:
-        """Report something that is no end of an assignment (progress, say)."""
-        self._connection.send(("note", 0, value))
 
 
 @dataclass
@@ -288,11 +242,11 @@ class Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=_worker_main,
+            target=worker_main,
             args=(theirs, index, self._target, self._args),
             name=f"synthgen-worker-{index}",
         )
-        with _one_thread_environment():
+        with worker_environment():
             process.start()
         theirs.close()
         return _Worker(index, process, ours)
@@ -329,45 +283,3 @@ class _Queue:
 
     def _line(self, task: Any) -> deque[tuple[int, Any]]:
         return self._waiting.setdefault(self._lane(task), deque())
-
-
-@contextlib.contextmanager
-def _one_thread_environment() -> Iterator[None]:
-    saved = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _worker_main(
-    connection: Connection, index: int, target: Callable[..., None], args: tuple[Any, ...]
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    try:
-        target(Channel(connection, index), *args)
-    except (EOFError, BrokenPipeError):
-        os._exit(1)  # the parent is gone
-    except SynthgenError as error:
-        connection.send(("error", 0, error))
-    except Exception as error:
-        trace = traceback.format_exception(error)
-        place = trace[-2].strip().splitlines()[0] if len(trace) > 1 else ""
-        failure = SynthgenError(
-            f"a worker failed: {type(error).__name__}: {error} ({place})",
-            next_step="this is a defect of synthgen: please report it with the command",
-        )
-        connection.send(("error", 0, failure))
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

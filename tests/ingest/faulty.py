@@ -64,10 +64,13 @@ class FaultyServer:
     service: str = "engram"
     token: str = ""
     page_limit: int = 1_000
+    max_body_bytes: int = 2**40
+    host: str = "127.0.0.1"
     stored: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     n_posts: int = 0
     n_stores: int = 0
     n_connections: int = 0
+    n_pages: int = 0
     heads: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -107,9 +110,7 @@ class FaultyServer:
         await self._listen()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=2**24, backlog=200
-        )
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=2**24, backlog=200)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _vanish(self) -> None:
@@ -150,6 +151,9 @@ class FaultyServer:
             return True
         self.heads.append(head)
         n, self.n_posts = self.n_posts, self.n_posts + 1
+        if length > self.max_body_bytes:  # answered and closed with most of the body unread
+            self._answer(writer, 413, {"error": {"code": "SCRIPTED", "message": "413"}})
+            return _close(writer)
         early = self.misbehave(n, -1)
         if early == "reset before body":
             return _reset(writer)
@@ -183,6 +187,10 @@ class FaultyServer:
         if action == "close when idle":
             self._store_and_answer(request, writer)
             return _close(writer)
+        if action == "say close and go deaf":
+            self._store(request)
+            writer.write(b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+            await asyncio.sleep(3600)
         return await self._garble(action, request, writer)
 
     async def _garble(self, action: str, request: _Request, writer: asyncio.StreamWriter) -> bool:
@@ -250,6 +258,7 @@ class FaultyServer:
 
     def _listing(self, memories: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
         total = len(memories)
+        self.n_pages += 1
         if self.lie == "lists in any order":
             self._rng.shuffle(memories)  # anew for each page: repeats and gaps between pages
         if self.lie == "lists in another order":
@@ -258,7 +267,7 @@ class FaultyServer:
             memories = [*memories, *memories[3:4]]
         offset = 0 if self.lie == "ignores the offset" else int(query.get("offset", "0"))
         limit = min(int(query.get("limit", "100")), self.page_limit)
-        page = memories[offset : offset + limit]
+        page = memories[offset : offset + (1 if self.lie == "lists one a page" else limit)]
         if query.get("include_embeddings") != "true" or self.lie == "lists no embeddings":
             page = [_without_embedding(memory) for memory in page]
         counts = {"hot": total, "total": total + (1_000 if self.lie == "overstates" else 0)}

@@ -1,6 +1,7 @@
 """Kills, Ctrl-C, full disks and torn files: the same command again ends with exactly the input.
 
-Against the embedded server, in processes of their own. The numbers are those of the table of faults.
+Against the embedded server, in processes of their own. The numbers are those of the table in this package's
+docstring.
 """
 
 from __future__ import annotations
@@ -183,6 +184,20 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:  # 4
         assert not alive
         silent.misbehave = sometimes(0.0)
         command.again()
+
+
+def test_ctrl_c_during_the_proof(tmp_path: Path) -> None:  # 3
+    with faulty_server(lie="lists one a page") as slow:
+        command = Command(slow, tmp_path)
+        process = command.start()
+        wait_for(lambda: slow.n_pages > 40)
+        process.send_signal(signal.SIGINT)
+        code, _, errors = command.finish(process)
+        assert code == 130
+        assert "verification stopped; run the same command again" in errors
+        slow.lie = ""
+        report = command.again()
+        assert report["n_sent"] == 0
 
 
 def _has_handled_sigint(process: subprocess.Popen[str]) -> bool:

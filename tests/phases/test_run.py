@@ -27,7 +27,17 @@ TIMEOUT_S = 100
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "synthgen", "run", "--count", str(COUNT), "--output-dir", str(folder), *more]
+    command = [
+        sys.executable,
+        "-m",
+        "synthgen",
+        "run",
+        "--count",
+        str(COUNT),
+        "--output-dir",
+        str(folder),
+        *more,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -124,7 +134,16 @@ def test_again_it_says_what_is_there_and_stores_nothing(finished: Path) -> None:
 
 def test_phase_2_never_fits_on_synthetic_rows(finished: Path, tmp_path: Path) -> None:
     with EmbeddedServer(finished / "server", finished / "server.log") as server:
-        command = [sys.executable, "-m", "synthgen", "centroids", "--endpoint", server.endpoint, "--json", "-q"]
+        command = [
+            sys.executable,
+            "-m",
+            "synthgen",
+            "centroids",
+            "--endpoint",
+            server.endpoint,
+            "--json",
+            "-q",
+        ]
         command += ["--output", str(tmp_path / "c.npy")]
         about = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert (about["num_source_embeddings"], about["num_synthetic_left_out"]) == (7_533, COUNT)

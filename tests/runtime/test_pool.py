@@ -44,6 +44,19 @@ def linger(channel: Channel) -> None:
     channel.note("bye")
 
 
+def be_busy(channel: Channel) -> None:
+    """Work for a minute without a look at the channel."""
+    channel.get()
+    channel.note("busy")
+    time.sleep(60.0)
+
+
+def tell_environment(channel: Channel) -> None:
+    while (assignment := channel.get()) is not None:
+        blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        channel.done(assignment.number, (blocked, os.environ["OPENBLAS_NUM_THREADS"]))
+
+
 def die_at_once(channel: Channel) -> None:
     os._exit(3)
 
@@ -57,6 +70,14 @@ def test_every_task_is_done_once() -> None:
         done = values(pool, range(50))
     assert sorted(value for value, _ in done) == [2 * number for number in range(50)]  # type: ignore[misc]
     assert {index for _, index in done} == {0, 1}  # type: ignore[misc]
+
+
+def test_workers_have_one_thread_and_no_ctrl_c() -> None:
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    with Pool(tell_environment, (), 1) as pool:
+        assert values(pool, [1]) == [(True, "1")]
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
 def test_tasks_with_a_lane_go_to_their_worker_alone() -> None:
@@ -138,11 +159,13 @@ def _is_end(event: object) -> bool:
 PARENT = """
 import sys, time
 from synthgen.runtime.pool import Pool
-from tests.runtime.test_pool import linger
+from tests.runtime.test_pool import be_busy
 if __name__ == "__main__":
-    with Pool(linger, (), 2) as pool:
+    with Pool(be_busy, (), 2) as pool:
+        n_busy = 0
         for event in pool.run(range(4)):
-            if event is not None:
+            n_busy += event is not None
+            if n_busy == 2:
                 print(*pool.pids, flush=True)
 """
 
