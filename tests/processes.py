@@ -8,7 +8,7 @@ import psutil
 
 
 def still_running(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Return those of ``processes`` that run after ``timeout_s``; a zombie waits for init, and runs no more."""
+    """Return those of ``processes`` that still run after ``timeout_s``; zombies only wait for init."""
     _, alive = psutil.wait_procs(processes, timeout=timeout_s)
     return [process for process in alive if status_of(process) != psutil.STATUS_ZOMBIE]
 

@@ -1,5 +1,6 @@
 """The command as a user meets it: help, defaults from a file, one-line errors, exit codes."""
 
+import argparse
 import json
 import socket
 from pathlib import Path
@@ -112,22 +113,25 @@ def test_a_bad_config_is_one_line(
     assert message in error_of(capfd)
 
 
+def parse(*words: str) -> argparse.Namespace:
+    return make_parser().parse_args(words)
+
+
 def test_the_seeds_command_names_take_the_seeds_flags() -> None:
-    parser = make_parser()
-    centroids = parser.parse_args(
-        "centroids --endpoint http://localhost:7432 --num-centroids 100 --output centroids.npy --seed 42".split()
+    endpoint = ["--endpoint", "http://localhost:7432"]
+    centroids = parse(
+        "centroids", *endpoint, "--num-centroids=50", "--output=c.npy", "--seed=42", "--verbose"
     )
-    assert centroids.num_centroids == 100
-    generate = parser.parse_args(
-        "generate --centroids c.npy --count 5 --std-dev 0.1 --output o.jsonl --confidence 0.7 --seed 1 -v".split()
+    assert (centroids.num_centroids, centroids.output.name) == (50, "c.npy")
+    generate = parse(
+        "generate", "--centroids", "c.npy", "--std-dev=0.2", "--confidence=0.8", "--seed=1", "-v"
     )
-    assert generate.std_dev == 0.1
-    ingest = parser.parse_args(
-        "ingest --input o.jsonl --endpoint http://localhost:7432 --concurrent 20 --batch-size 1000 --limit 9".split()
-    )
-    assert ingest.limit == 9
-    defaults = parser.parse_args(["generate", "--centroids", "c.npy"])
+    assert (generate.std_dev, generate.confidence, generate.seed) == (0.2, 0.8, 1)
+    ingest = parse("ingest", *endpoint, "--input=o.jsonl", "--concurrent=9", "--batch-size=10", "--limit=9")
+    assert (ingest.concurrent, ingest.batch_size, ingest.limit) == (9, 10, 9)
+    defaults = parse("generate", "--centroids", "c.npy")
     assert (defaults.count, defaults.seed, defaults.std_dev, defaults.confidence) == (950_000, 42, 0.1, 0.7)
+    assert (parse("ingest", "--input=x").concurrent, parse("ingest", "--input=x").batch_size) == (20, 1_000)
 
 
 def test_dry_run_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,9 +70,8 @@ def breaches(room: str, names: set[str]) -> list[str]:
             if room in ALLOWED and target not in ALLOWED[room] | free:
                 found.append(f"{room} imports {name}")
         elif top not in sys.stdlib_module_names and top != "synthgen":
-            if top not in THIRD_PARTY.get(room, {top}):
-                found.append(f"{room} imports {name}")
-            elif ONLY_HERE.get(top, room) != room and (room, top) != ("phases", "granian"):
+            elsewhere = ONLY_HERE.get(top, room) != room and (room, top) != ("phases", "granian")
+            if elsewhere or top not in THIRD_PARTY.get(room, {top}):
                 found.append(f"{room} imports {name}")
     return found
 

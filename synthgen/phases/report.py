@@ -191,7 +191,7 @@ def _hints(state: RunState) -> list[str]:
             f"  sqlite3 {folder}/memories.db 'select id, content from memories limit 5'",
         ]
     if options.count < 950_000:
-        folder = shlex.quote(str(options.output_dir.absolute().parent / "synthgen-950k"))
+        folder = shlex.quote(str(options.output_dir.parent / "synthgen-950k"))
         lines += [
             "at full size (950,000 memories, about 12 GB of disk):",
             f"  synthgen run --output-dir {folder}",
