@@ -1,5 +1,6 @@
 """The life of a generated file: same bytes whatever happens, never a half one under its name."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -48,6 +49,18 @@ def wait_for_journal(process: subprocess.Popen[bytes], output: Path) -> None:
     while not journal_path(output).exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
+
+
+def worker_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+    deadline_s = time.monotonic() + 20
+    while time.monotonic() < deadline_s:
+        assert process.poll() is None, process.communicate()
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    return child
+        time.sleep(0.01)
+    raise AssertionError("no worker was started")
 
 
 def test_any_number_of_workers_makes_the_same_bytes(centroids: Path, tmp_path: Path) -> None:
@@ -188,13 +201,12 @@ def test_a_second_run_on_the_name_is_refused(centroids: Path, tmp_path: Path) ->
 
 def test_a_killed_worker_is_replaced(centroids: Path, tmp_path: Path) -> None:
     output = tmp_path / "a.jsonl"
-    process = start_command(centroids, output, "--count", "80000")
+    process = start_command(centroids, output, "--count", "120000")
     wait_for_journal(process, output)
-    victims = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
-    os.kill(victims[0].pid, signal.SIGKILL)
+    os.kill(worker_of(process).pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    make(centroids, tmp_path / "whole.jsonl", 80_000)
+    make(centroids, tmp_path / "whole.jsonl", 120_000)
     assert sha256(output) == sha256(tmp_path / "whole.jsonl")
 
 
