@@ -132,9 +132,11 @@ def make_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_serve(commands)
     _add_centroids(commands)
+    _add_fit(commands)
     _add_generate(commands)
     _add_ingest(commands)
     _add_verify(commands)
+    _add_fidelity(commands)
     return parser
 
 
@@ -158,13 +160,23 @@ def _add(commands: Any, name: str, help_: str, example: str, command: Command) -
 def _add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=DEFAULT_COUNT, help="synthetic memories (%(default)s)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(%(default)s)")
-    parser.add_argument(
-        "--std-dev", type=float, default=0.1, help="of the noise, per component (%(default)s)"
-    )
+    parser.add_argument("--std-dev", type=float, metavar="X", help="isotropic law: noise a component (0.1)")
     parser.add_argument("--confidence", type=float, default=0.7, help="centre of confidences (%(default)s)")
     parser.add_argument("--decimals", type=int, default=6, help="digits of a component, 4 to 7 (%(default)s)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (as many as cores)")
     parser.add_argument("--memory-budget", default="4GB", help="for the whole process tree (%(default)s)")
+
+
+def _add_law_flags(parser: argparse.ArgumentParser) -> None:
+    law = parser.add_argument_group(
+        "geometry", "--centroids or --std-dev choose the isotropic law, else --model, else the built-in model"
+    )
+    law.add_argument("--centroids", type=Path, metavar="FILE.npy", help="(k, d) float32: the isotropic law")
+    law.add_argument("--model", type=Path, metavar="FILE.npz", help="of `synthgen fit`: the fitted law")
+    law.add_argument("--tightness", type=float, metavar="X", help="fitted law: rows stray less (1)")
+    law.add_argument("--zipf", type=float, metavar="S", help="fitted law: weights by rank**-S (0)")
+    law.add_argument("--near-duplicate-rate", type=float, metavar="P", help="fitted law: share (as fitted)")
+    law.add_argument("--outlier-rate", type=float, metavar="P", help="fitted law: share in no cluster (0)")
 
 
 def _add_delivery_flags(parser: argparse.ArgumentParser) -> None:
@@ -219,16 +231,24 @@ def _add_centroids(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(%(default)s)")
 
 
+def _add_fit(commands: Any) -> None:
+    example = "synthgen fit --endpoint http://127.0.0.1:7432 --output model.npz"
+    parser = _add(commands, "fit", "a model of the geometry of real embeddings", example, _fit)
+    parser.add_argument("--input", type=Path, metavar="FILE", help=".npy or .parquet of embeddings")
+    parser.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="without --input (%(default)s)")
+    parser.add_argument("--space", action="append", metavar="NAME", help="memory space; repeatable")
+    parser.add_argument("--output", type=Path, default=Path("model.npz"), help="(%(default)s)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(%(default)s)")
+
+
 def _add_generate(commands: Any) -> None:
-    example = "synthgen generate --centroids centroids.npy --count 950000 --output synthetic.jsonl"
-    parser = _add(
-        commands, "generate", "synthetic memories around centroids, into a file", example, _generate
-    )
-    parser.add_argument("--centroids", type=Path, required=True, metavar="FILE.npy", help="(k, d) float32")
+    example = "synthgen generate --count 950000 --output synthetic.jsonl"
+    parser = _add(commands, "generate", "synthetic memories into a file", example, _generate)
     parser.add_argument("--output", default="synthetic_memories.jsonl", help="a file, or - (%(default)s)")
     parser.add_argument("--format", choices=["jsonl"], default="jsonl", help="(%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace what has the name")
     _add_dataset_flags(parser)
+    _add_law_flags(parser)
 
 
 def _add_ingest(commands: Any) -> None:
@@ -252,6 +272,16 @@ def _add_verify(commands: Any) -> None:
     _add_space_flags(parser)
     parser.add_argument("--sample", type=int, metavar="N", help="check N random rows only")
     parser.add_argument("--processes", type=int, default=0, metavar="N", help="(by cores)")
+
+
+def _add_fidelity(commands: Any) -> None:
+    example = "synthgen fidelity real.npy synthetic.jsonl --output page.html"
+    parser = _add(commands, "fidelity", "does an index see real data in a synthetic set", example, _fidelity)
+    parser.add_argument("real", type=Path, metavar="REAL", help=".npy, .fbin, .parquet or .jsonl")
+    parser.add_argument("synthetic", type=Path, metavar="SYNTH", help="likewise; sets are cut to one size")
+    parser.add_argument("--output", type=Path, metavar="PAGE.html", help="a page with charts")
+    parser.add_argument("--max-rows", type=int, default=50_000, help="of each set (%(default)s)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(%(default)s)")
 
 
 def _add_source_flags(parser: argparse.ArgumentParser) -> None:
@@ -306,23 +336,42 @@ def _centroids(flags: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _fit(flags: argparse.Namespace) -> int:
+    from synthgen.phases.fit import FitOptions, fit
+    from synthgen.phases.report import print_fit
+
+    options = FitOptions(
+        output=flags.output,
+        input=flags.input,
+        endpoint=flags.endpoint,
+        spaces=tuple(flags.space or ()),
+        seed=flags.seed,
+        quiet=flags.quiet,
+    )
+    print_fit(fit(options), as_json=flags.json)
+    return EXIT_OK
+
+
 def _generate(flags: argparse.Namespace) -> int:
-    from synthgen.phases.datasets import make_dataset, warn_of_noise
+    from synthgen.phases.datasets import choose_model, make_dataset, warn_of_noise
     from synthgen.phases.generate import GenerateOptions, generate
     from synthgen.phases.report import print_generated
     from synthgen.runtime.memory import parse_size
 
     output = None if flags.output == "-" else Path(flags.output)
     options = GenerateOptions(flags.workers, parse_size(flags.memory_budget), flags.overwrite, flags.quiet)
-    dataset = make_dataset(flags.centroids, (output or Path("x")).parent, **_dataset_parameters(flags))
+    model = choose_model(flags.centroids, flags.std_dev, flags.model)
+    dataset = make_dataset(model, (output or Path("x")).parent, **_dataset_parameters(flags))
     warn_of_noise(dataset)
     print_generated(generate(dataset, output, options), as_json=flags.json)
     return EXIT_OK
 
 
 def _dataset_parameters(flags: argparse.Namespace) -> dict[str, Any]:
-    names = ("count", "seed", "std_dev", "confidence", "decimals")
-    return {name: getattr(flags, name) for name in names}
+    """Return the parameters of a spec that were given; the others keep the spec's defaults."""
+    names = ["count", "seed", "std_dev", "confidence", "decimals"]
+    names += ["tightness", "zipf", "near_duplicate_rate", "outlier_rate"]
+    return {name: getattr(flags, name) for name in names if getattr(flags, name, None) is not None}
 
 
 def _ingest(flags: argparse.Namespace) -> int:
@@ -370,3 +419,13 @@ def _verify(flags: argparse.Namespace) -> int:
     spaces = resolve_spaces(flags.space, flags.spaces)
     options = {"sample": flags.sample, "processes": flags.processes, "quiet": flags.quiet}
     return print_report(verify_rows(rows, flags.endpoint, spaces, options), as_json=flags.json)
+
+
+def _fidelity(flags: argparse.Namespace) -> int:
+    from synthgen.phases.fidelity import FidelityOptions, compare_sets
+    from synthgen.phases.report import print_report
+
+    options = FidelityOptions(
+        flags.real, flags.synthetic, flags.output, flags.seed, flags.max_rows, flags.quiet
+    )
+    return print_report(compare_sets(options), as_json=flags.json)

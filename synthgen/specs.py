@@ -33,6 +33,12 @@ MAX_ROWS = 2**32 * CHUNK_ROWS
 #: Digits of the row number in an id.
 ROW_DIGITS = 13
 
+#: What each law of geometry takes beside confidence and decimals; fields of :class:`DatasetSpec`.
+LAW_PARAMETERS = {
+    "isotropic": ("std_dev",),
+    "mixture": ("tightness", "zipf", "near_duplicate_rate", "outlier_rate"),
+}
+
 DEFAULT_COUNT = 950_000
 DEFAULT_SEED = 42
 DEFAULT_PORT = 7432
@@ -79,9 +85,15 @@ class ModelRef:
 class DatasetSpec:
     """A dataset of memories, as a function: row i depends on this (without ``count``) and on i alone.
 
-    ``std_dev`` is the standard deviation of the isotropic noise per component (0 < std_dev <= 100);
-    ``confidence`` the centre of the confidences, in [0.5, 1]; ``decimals`` the decimal grid of the
-    embedding components (4 to 7); ``seed`` in [0, 2**63).
+    ``confidence`` is the centre of the confidences, in [0, 1]; ``decimals`` the decimal grid of the
+    embedding components (4 to 7); ``seed`` in [0, 2**63). The isotropic law has ``std_dev``, the standard
+    deviation of the noise per component (0 < std_dev <= 100). The mixture law has, in its place,
+
+    - ``tightness`` (0.01 to 100): rows stray this much less from their anchors; 1 as fitted;
+    - ``zipf`` (0 to 8): clusters, by falling size, get weights times rank**-zipf; 0 as fitted;
+    - ``near_duplicate_rate`` (0 to 1, or None as fitted): share of rows that have a near copy, at cosine 0.95
+      or more, among the 1,000 rows of their chunk; the law's own near copies are held back;
+    - ``outlier_rate`` (0 to 1): share of rows around the mean of all, in no cluster.
     """
 
     model: ModelRef
@@ -90,6 +102,10 @@ class DatasetSpec:
     std_dev: float = 0.1
     confidence: float = 0.7
     decimals: int = 6
+    tightness: float = 1.0
+    zipf: float = 0.0
+    near_duplicate_rate: float | None = None
+    outlier_rate: float = 0.0
 
     def __post_init__(self) -> None:
         _check_integer("--count", self.count, 1, MAX_ROWS)
@@ -97,6 +113,21 @@ class DatasetSpec:
         _check_integer("--decimals", self.decimals, 4, 7)
         _check_number("--std-dev", self.std_dev, 1e-6, 100.0)
         _check_number("--confidence", self.confidence, 0.0, 1.0)
+        _check_number("--tightness", self.tightness, 0.01, 100.0)
+        _check_number("--zipf", self.zipf, 0.0, 8.0)
+        if self.near_duplicate_rate is not None:
+            _check_number("--near-duplicate-rate", self.near_duplicate_rate, 0.0, 1.0)
+        _check_number("--outlier-rate", self.outlier_rate, 0.0, 1.0)
+        self._check_law()
+
+    def _check_law(self) -> None:
+        mine = LAW_PARAMETERS.get(self.model.law)
+        if mine is None:
+            raise UsageError(f"no law is called {self.model.law!r}; there are: {', '.join(LAW_PARAMETERS)}")
+        for name in (name for names in LAW_PARAMETERS.values() for name in names if name not in mine):
+            if getattr(self, name) != getattr(type(self), name):
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag} is no parameter of the {self.model.law} law, which the model has")
 
     def identity(self) -> dict[str, Any]:
         """Return all that rows depend on, as a JSON document without the count."""
@@ -106,11 +137,15 @@ class DatasetSpec:
             "seed": self.seed,
             "model": self.model.identity(),
             "parameters": {
-                "std_dev": float(self.std_dev),
                 "confidence": float(self.confidence),
                 "decimals": self.decimals,
+                **{name: self._law_parameter(name) for name in LAW_PARAMETERS[self.model.law]},
             },
         }
+
+    def _law_parameter(self, name: str) -> float | None:
+        value = getattr(self, name)
+        return None if value is None else float(value)
 
     @property
     def fingerprint(self) -> str:
@@ -160,8 +195,8 @@ class DatasetSpec:
 def describe_difference(old: DatasetSpec, new: DatasetSpec) -> str:
     """Return in which fields two specs differ, as ``seed 42 -> 43, std_dev 0.1 -> 0.2``."""
     before, after = (_flatten(spec.identity()) for spec in (old, new))
-    changed = [key for key in before if before[key] != after.get(key)]
-    return ", ".join(f"{key} {_short(before[key])} -> {_short(after.get(key))}" for key in changed)
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return ", ".join(f"{key} {_short(before.get(key))} -> {_short(after.get(key))}" for key in changed)
 
 
 def _short(value: object) -> str:

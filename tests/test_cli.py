@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from synthgen.cli import main, make_parser
-from tests.datasets import save_model
+from synthgen.specs import DatasetSpec
+from tests.datasets import make_model, save_model
 
-COMMANDS = ["run", "serve", "centroids", "generate", "ingest", "verify"]
+COMMANDS = ["run", "serve", "centroids", "fit", "generate", "ingest", "verify", "fidelity"]
 
 
 @pytest.fixture
@@ -130,7 +131,8 @@ def test_the_seeds_command_names_take_the_seeds_flags() -> None:
     ingest = parse("ingest", *endpoint, "--input=o.jsonl", "--concurrent=9", "--batch-size=10", "--limit=9")
     assert (ingest.concurrent, ingest.batch_size, ingest.limit) == (9, 10, 9)
     defaults = parse("generate", "--centroids", "c.npy")
-    assert (defaults.count, defaults.seed, defaults.std_dev, defaults.confidence) == (950_000, 42, 0.1, 0.7)
+    assert (defaults.count, defaults.seed, defaults.confidence) == (950_000, 42, 0.7)
+    assert defaults.std_dev is None and DatasetSpec(make_model().reference("c.npy")).std_dev == 0.1
     assert (parse("ingest", "--input=x").concurrent, parse("ingest", "--input=x").batch_size) == (20, 1_000)
 
 

@@ -13,6 +13,7 @@ from synthgen.specs import ROW_DIGITS
 _HEAD = b'"Synthetic memory '
 #: Longest title quoted, in characters: a line's length is set by the longest content.
 _TITLE_CHARACTERS = 60
+_OUTLIER = b': far from all topics"'
 
 
 class ContentTable:
@@ -36,13 +37,40 @@ class ContentTable:
         self, first_row: int, clusters: NDArray[np.int64], words: NDArray[np.uint64]
     ) -> NDArray[np.uint8]:
         """Return (n, width) bytes: JSON strings with their quotes, padded with blanks at the end."""
-        n = len(clusters)
-        content = np.empty((n, self.width), np.uint8)
-        content[:, : len(_HEAD)] = np.frombuffer(_HEAD, np.uint8)
-        content[:, len(_HEAD) : len(_HEAD) + ROW_DIGITS] = row_digits(first_row, n)
         variants = ((words >> np.uint64(32)) * self.n_variants[clusters].astype(np.uint64)) >> np.uint64(32)
-        content[:, len(_HEAD) + ROW_DIGITS :] = self._tails[self._first[clusters] + variants.astype(np.int64)]
-        return content
+        return _join(first_row, self._tails[self._first[clusters] + variants.astype(np.int64)])
+
+
+class AnchorContents:
+    """The JSON text of the contents of rows that lie near an anchor, but for the row number.
+
+    ``titles[v]``: the title of a real memory near anchor v, for each of ``n_anchors``, or no titles at all.
+    A row says ``Synthetic memory <row>: near <title of its anchor>, towards <title of a neighbour>``.
+    """
+
+    def __init__(self, titles: Sequence[str], n_anchors: int) -> None:
+        names = [_quoted(title) for title in titles]
+        numbers = {name: number for number, name in enumerate(names)}
+        self._name_of = np.array([numbers[name] for name in names] or [0] * n_anchors, np.int64)
+        near = [b": near %s" % name for name in names]
+        towards = [b', towards %s"' % name for name in names]
+        if not names:
+            near = [b": near anchor %d of %d" % (anchor, n_anchors) for anchor in range(n_anchors)]
+            towards = [b'"'] * n_anchors
+        self._tail_width = max(max(map(len, near)) + max(map(len, towards)), len(_OUTLIER))
+        self.width = len(_HEAD) + ROW_DIGITS + self._tail_width
+        # Behind all anchors: what an outlier says, what ends a row whose neighbour has its anchor's title.
+        self._near, self._towards = [*near, _OUTLIER], [*towards, b'"', b""]
+
+    def write(
+        self, first_row: int, anchors: NDArray[np.int64], towards: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        """Return (n, width) bytes as :meth:`ContentTable.write` does; anchor -1 is that of an outlier."""
+        width, near, far, n = self._tail_width, self._near, self._towards, len(self._name_of)
+        ends = np.where(self._name_of[anchors] == self._name_of[towards], n, towards)
+        ends = np.where(anchors < 0, n + 1, ends).tolist()
+        tails = [(near[a] + far[b]).ljust(width) for a, b in zip(anchors.tolist(), ends, strict=True)]
+        return _join(first_row, np.frombuffer(b"".join(tails), np.uint8).reshape(-1, width))
 
 
 def row_digits(first_row: int, n_rows: int) -> NDArray[np.uint8]:
@@ -50,6 +78,15 @@ def row_digits(first_row: int, n_rows: int) -> NDArray[np.uint8]:
     rows = np.arange(first_row, first_row + n_rows, dtype=np.int64)
     powers = 10 ** np.arange(ROW_DIGITS - 1, -1, -1, dtype=np.int64)
     return (rows[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+
+
+def _join(first_row: int, tails: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    n, width = tails.shape
+    content = np.empty((n, len(_HEAD) + ROW_DIGITS + width), np.uint8)
+    content[:, : len(_HEAD)] = np.frombuffer(_HEAD, np.uint8)
+    content[:, len(_HEAD) : len(_HEAD) + ROW_DIGITS] = row_digits(first_row, n)
+    content[:, len(_HEAD) + ROW_DIGITS :] = tails
+    return content
 
 
 def _tails(titles: Sequence[str], cluster: int, n_clusters: int) -> list[bytes]:

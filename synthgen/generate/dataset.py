@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.generate.content import ContentTable, row_digits
-from synthgen.generate.isotropic import IsotropicLaw
-from synthgen.generate.streams import CLUSTER, CONFIDENCE, CONTENT, Stream, uniform_below
-from synthgen.model.centroids import CentroidModel
+from synthgen.generate.content import row_digits
+from synthgen.generate.laws import Law, Model, check_model, open_law
+from synthgen.generate.streams import CONFIDENCE, Stream, uniform_below
 from synthgen.specs import BLOCK_ROWS, CHUNK_ROWS, DatasetSpec, Rows
 
 _MILLION = 1_000_000
@@ -23,10 +22,16 @@ _CONFIDENCE_RANGE = (500_000, 1_000_000)
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows of ``spec``, drawn from ``model`` (whose digest the spec names). Picklable."""
+    """The rows of ``spec``, drawn from ``model`` (whose digest the spec names). Picklable.
+
+    Raises InputError when the model has vectors that no format can write.
+    """
 
     spec: DatasetSpec
-    model: CentroidModel
+    model: Model
+
+    def __post_init__(self) -> None:
+        check_model(self.spec, self.model)
 
     @property
     def id_width(self) -> int:
@@ -36,18 +41,14 @@ class Dataset:
     @property
     def content_width(self) -> int:
         """Bytes of the longest content as JSON."""
-        return self._contents.width
+        return self._law.content_width
 
     def __getstate__(self) -> dict[str, object]:  # what is derived is made anew in each process
         return {"spec": self.spec, "model": self.model}
 
     @cached_property
-    def _contents(self) -> ContentTable:
-        return ContentTable(self.model.titles, len(self.model.centroids))
-
-    @cached_property
-    def _law(self) -> IsotropicLaw:
-        return IsotropicLaw(self.model.centroids, self.spec.std_dev, self.spec.decimals, BLOCK_ROWS)
+    def _law(self) -> Law:
+        return open_law(self.spec, self.model)
 
     @cached_property
     def _prefix(self) -> NDArray[np.uint8]:
@@ -83,19 +84,15 @@ class Dataset:
 
     def _chunk_blocks(self, chunk: int, first: int, stop: int) -> Iterator[Rows]:
         n_rows, row = stop - first, chunk * CHUNK_ROWS + first
-        cluster_words, content_words, confidence_words = (
-            Stream(self.spec.seed, (purpose, chunk), 1, first).next_rows(n_rows)
-            for purpose in (CLUSTER, CONTENT, CONFIDENCE)
-        )
-        clusters = uniform_below(cluster_words, len(self.model.centroids))
-        ids = self._ids(row, n_rows)
-        confidences = self._confidences(confidence_words)
-        contents = self._contents.write(row, clusters, content_words)
-        noise = self._law.open_stream(self.spec.seed, chunk, first)
+        words = Stream(self.spec.seed, (CONFIDENCE, chunk), 1, first).next_rows(n_rows)
+        confidences, ids = self._confidences(words), self._ids(row, n_rows)
+        drawn = self._law.draw(chunk, first, n_rows)
         for at in range(0, n_rows, BLOCK_ROWS):
             part = slice(at, min(at + BLOCK_ROWS, n_rows))
-            embeddings = self._law.embed(noise, clusters[part])
-            yield Rows(row + at, ids[part], embeddings, confidences[part], contents[part], clusters[part])
+            embeddings = drawn.embed(part)
+            yield Rows(
+                row + at, ids[part], embeddings, confidences[part], drawn.contents[part], drawn.clusters[part]
+            )
 
     def _ids(self, row: int, n: int) -> NDArray[np.uint8]:
         ids = np.empty((n, self.id_width), np.uint8)

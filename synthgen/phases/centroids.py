@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from synthgen.errors import InputError, TargetError, UsageError
-from synthgen.ingest.listing import count_hint, iter_listing
+from synthgen.errors import TargetError, UsageError
 from synthgen.model.centroids import save_centroids
 from synthgen.model.kmeans import CentroidFit, fit_centroids
 from synthgen.model.spool import EmbeddingSpool
+from synthgen.phases.memories import name_spaces, read_memories
 from synthgen.runtime import files
-from synthgen.runtime.progress import Progress
-from synthgen.specs import DEFAULT_SEED, EMBEDDING_DIMENSION, SYNTHETIC_PREFIX
-
-_TITLE_CHARACTERS = 200
+from synthgen.specs import DEFAULT_SEED, EMBEDDING_DIMENSION
 
 
 @dataclass(frozen=True)
@@ -50,53 +46,19 @@ def extract_centroids(options: CentroidOptions) -> dict[str, Any]:
     files.check_parent_folder(options.output)
     started_s = time.monotonic()
     with EmbeddingSpool(options.output.absolute().parent) as spool:
-        n_synthetic = _read_all(options, spool)
-        _check(options, spool, n_synthetic)
+        n_synthetic = read_memories(options.endpoint, options.spaces, spool, quiet=options.quiet)
+        _check_dimension(options, spool)
         fit = fit_centroids(spool, options.n_centroids, options.seed)
         about = _describe(options, spool, fit, n_synthetic)
     save_centroids(options.output, fit.model, about)
     return {**about, "digest": fit.model.digest, "elapsed_s": time.monotonic() - started_s}
 
 
-def _read_all(options: CentroidOptions, spool: EmbeddingSpool) -> int:
-    """Fill ``spool`` with the real memories; return how many synthetic ones were passed over."""
-    spaces: Sequence[str | None] = options.spaces or (None,)
-    total = sum(count_hint(options.endpoint, space) for space in spaces)
-    progress = Progress("read memories", total, "memories", quiet=options.quiet)
-    n_synthetic = 0
-    for space in spaces:
-        for page in iter_listing(options.endpoint, space, embeddings=True):
-            real = [i for i, id_ in enumerate(page.ids) if not id_.startswith(SYNTHETIC_PREFIX)]
-            n_synthetic += len(page) - len(real)
-            if real:
-                spool.add(
-                    [page.ids[i] for i in real],
-                    [_title(page.contents[i]) for i in real],
-                    page.embeddings[real],
-                )
-            progress.update(len(spool) + n_synthetic)
-    progress.finish(f"{len(spool):,} real, {n_synthetic:,} synthetic left out")
-    return n_synthetic
-
-
-def _title(content: str) -> str:
-    """Return what to call a memory: its first line."""
-    return (content.strip().splitlines() or [""])[0][:_TITLE_CHARACTERS]
-
-
-def _check(options: CentroidOptions, spool: EmbeddingSpool, n_synthetic: int) -> None:
-    where = options.endpoint + (f", space {', '.join(options.spaces)}" if options.spaces else "")
-    if len(spool) == 0:
-        only = f" but {n_synthetic:,} synthetic ones, which are left out" if n_synthetic else ""
-        raise InputError(
-            f"No memories found{only}",
-            where=where,
-            next_step="check --endpoint and --space, or store real ones first: `synthgen wikipedia`",
-        )
+def _check_dimension(options: CentroidOptions, spool: EmbeddingSpool) -> None:
     if spool.dimension != EMBEDDING_DIMENSION:
         raise TargetError(
             f"memories have {spool.dimension} components, {EMBEDDING_DIMENSION} are needed",
-            where=where,
+            where=name_spaces(options.endpoint, options.spaces),
             next_step=f"store embeddings of a {EMBEDDING_DIMENSION}-dimensional model",
         )
 

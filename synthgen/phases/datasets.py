@@ -6,26 +6,59 @@ import math
 import os
 import sys
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from synthgen.errors import InputError
+from synthgen.errors import InputError, UsageError
 from synthgen.formats.jsonl import LineLayout
 from synthgen.formats.manifest import manifest_path, read_document, read_manifest
 from synthgen.formats.source import DatasetFileSource, EncodedSource, scan_lines
 from synthgen.generate.dataset import Dataset
-from synthgen.model.centroids import load_centroids
+from synthgen.generate.laws import Model
+from synthgen.model.centroids import CentroidModel, load_centroids
+from synthgen.model.mixture import LAW as MIXTURE_LAW
+from synthgen.model.mixture import load_mixture
 from synthgen.specs import DatasetSpec, RowSource
 
+#: How a fitted model's file is named; every other one holds centroids.
+MODEL_SUFFIX = ".npz"
+#: What a spec calls the model that the package ships.
+BUILT_IN = "built-in"
 
-def make_dataset(centroids: Path, document_folder: Path, **parameters: float | int) -> Dataset:
-    """Return the dataset of the flags; its spec names the centroids relative to ``document_folder``.
 
-    ``parameters``: count, seed, std_dev, confidence, decimals, where they are not the default.
+def builtin_model() -> Path:
+    """Return the path of the model fitted to the built-in foundation (scripts/make_model.py)."""
+    return Path(str(resources.files("synthgen.model") / "data" / "builtin.npz"))
+
+
+def choose_model(centroids: Path | None, std_dev: float | None, model: Path | None) -> Path:
+    """Return the model that the flags mean: centroids for the isotropic law, a fitted one, or the built-in.
+
+    Raises UsageError when flags of both laws are given, or --std-dev without centroids.
     """
-    model = load_centroids(centroids)
-    source = os.path.relpath(centroids.absolute(), document_folder.absolute())
+    if centroids is None and std_dev is None:
+        return model or builtin_model()
+    if model is not None:
+        raise UsageError(
+            "--model is the fitted law's, --centroids and --std-dev are the isotropic law's: choose"
+        )
+    if centroids is None:
+        raise UsageError("--std-dev is the isotropic law's: give --centroids FILE.npy with it")
+    return centroids
+
+
+def make_dataset(model_path: Path, document_folder: Path, **parameters: float | int | None) -> Dataset:
+    """Return the dataset of the flags; its spec names the model relative to ``document_folder``.
+
+    ``model_path``: of centroids (.npy) for the isotropic law, of a fitted model (.npz) for the mixture law.
+    ``parameters``: count, seed, confidence, decimals, and those of the law, where they are not the default.
+    """
+    fitted = model_path.suffix == MODEL_SUFFIX
+    model: Model = load_mixture(model_path) if fitted else load_centroids(model_path)
+    built_in = model_path == builtin_model()
+    source = BUILT_IN if built_in else os.path.relpath(model_path.absolute(), document_folder.absolute())
     return Dataset(DatasetSpec(model.reference(source), **parameters), model)  # type: ignore[arg-type]
 
 
@@ -33,19 +66,23 @@ def load_dataset(path: Path, count: int | None = None) -> Dataset:
     """Return the dataset of the spec or manifest at ``path``, with its model read and checked."""
     document = read_document(path, "a dataset spec or manifest")
     spec = DatasetSpec.from_document(document.get("spec", document), where=str(path))
-    model_path = path.absolute().parent / spec.model.source
-    model = load_centroids(model_path)
+    built_in = spec.model.source == BUILT_IN
+    model_path = builtin_model() if built_in else path.absolute().parent / spec.model.source
+    fitted = spec.model.law == MIXTURE_LAW
+    model: Model = load_mixture(model_path) if fitted else load_centroids(model_path)
     if model.digest != spec.model.digest:
         raise InputError(
             "not the model that the dataset was drawn from (its digest differs)",
             where=str(model_path),
-            next_step=f"put the .npy and .json with model digest {spec.model.digest[:16]}... there",
+            next_step=f"put the file with model digest {spec.model.digest[:16]}... (and its .json) there",
         )
     return Dataset(replace(spec, count=count) if count else spec, model)
 
 
 def noise_ratio(dataset: Dataset) -> float:
-    """Return how much longer the noise is than a centroid, on average."""
+    """Return how much longer the noise is than a centroid, on average; 0 where the law is fitted."""
+    if not isinstance(dataset.model, CentroidModel):
+        return 0.0
     length = float(np.linalg.norm(dataset.model.centroids, axis=1).mean())
     return dataset.spec.std_dev * math.sqrt(dataset.spec.model.dimension) / length
 

@@ -71,6 +71,17 @@ def print_centroids(about: dict[str, Any], output: Path, *, as_json: bool) -> No
     )
 
 
+def print_fit(about: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was fitted."""
+    if as_json:
+        print_json(about)
+        return
+    print(
+        f"a model of {about['n_fit_rows']:,} of {about['n_source_rows']:,} rows in {about['output']} "
+        f"({format_duration(about['elapsed_s'])}): digest {about['digest'][:16]}"
+    )
+
+
 def print_generated(report: GenerateReport, *, as_json: bool) -> None:
     """Print what phase 3 made; on standard error when the rows themselves went to standard output."""
     stream = sys.stderr if report.output == "-" else sys.stdout
@@ -112,9 +123,11 @@ def run_document(state: RunState) -> dict[str, Any]:
         "data_dir": None if state.options.endpoint else str(state.options.server_dir),
         "foundation": state.foundation.to_document() if state.foundation else None,
         "centroids": state.centroids,
+        "fit": state.fit,
         "spec": state.dataset.spec.to_document() if state.dataset else None,
         "generated": state.generated.to_document() if state.generated else None,
         "ingested": state.ingested.to_document() if state.ingested else None,
+        "fidelity": state.fidelity.to_document() if state.fidelity else None,
     }
 
 
@@ -129,6 +142,10 @@ def _rows(state: RunState) -> list[tuple[str, str, str, str, str]]:
         there = "already there" if state.centroids.get("already_there") else ""
         count = f"{state.centroids['num_centroids']:,}"
         rows.append(("centroids", str(options.centroids), count, there, state.centroids["digest"][:16]))
+    if state.fit:
+        there = "already there" if state.fit.get("already_there") else ""
+        count = f"{state.fit['n_fit_rows']:,}"
+        rows.append(("fitted model", str(options.model), count, there, state.fit["digest"][:16]))
     if state.generated:
         made = state.generated
         rate = f"{made.rate_per_s:,.0f}/s" if made.rows_made else "already there"
@@ -178,6 +195,8 @@ def _hints(state: RunState) -> list[str]:
         "",
         f"{verb} in {seconds} (details: {options.output_dir}/run.json)",
     ]
+    if state.fidelity is not None:
+        lines += [f"geometry: {state.fidelity.headline()}", f"  charts: {options.page}"]
     if state.dataset is None:
         return lines
     example = state.dataset.spec.memory_id(0)

@@ -1,9 +1,10 @@
 """The main job: all phases, one after the other, into one folder and one database.
 
     phase 1  built-in foundation ──ingest──> database
-    phase 2  database ──listing──> centroids.npy, .json
-    phase 3  centroids ──generate──> synthetic.jsonl, .manifest.json
+    phase 2  database ──listing──> centroids.npy, .json, model.npz, heldout.npy
+    phase 3  model ──generate──> synthetic.jsonl, .manifest.json
     phase 4  synthetic.jsonl ──ingest──> database, read back and recomputed from the seed
+    verdict  synthetic rows against the held-out real ones: fidelity.html
 
 Each phase leaves its result under a final name only when whole, so that the same command continues after a
 kill, and says what is there already.
@@ -14,22 +15,26 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from synthgen.errors import EXIT_OK, EXIT_UNPROVEN, InputError, ResourceError, UsageError
+from synthgen.fidelity import FidelityReport
 from synthgen.formats.jsonl import LineLayout
 from synthgen.formats.manifest import manifest_path, read_manifest
 from synthgen.formats.source import EncodedSource
 from synthgen.generate.dataset import Dataset
 from synthgen.ingest import IngestReport, ingest
+from synthgen.model.centroids import LAW as ISOTROPIC_LAW
 from synthgen.model.centroids import load_centroids, read_about
+from synthgen.model.mixture import LAW as MIXTURE_LAW
 from synthgen.phases.centroids import CentroidOptions, extract_centroids
 from synthgen.phases.datasets import make_dataset, open_input, source_of, warn_of_noise
 from synthgen.phases.deliver import database_target
 from synthgen.phases.embedded import EmbeddedServer
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
+from synthgen.phases.realism import RealismOptions, fit_and_hold_out, judge_dataset
 from synthgen.phases.report import Stage, print_run, print_stage
 from synthgen.runtime import files
 from synthgen.specs import (
@@ -51,12 +56,16 @@ _LINE_BYTES = 7_900
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What ``synthgen run`` was asked for; ``endpoint`` None starts the embedded server on ``data_dir``."""
+    """What ``synthgen run`` was asked for.
+
+    ``endpoint`` None starts the embedded server on ``data_dir``; ``std_dev`` None fits a model to the real
+    memories, else the isotropic law with this noise is taken, and not judged.
+    """
 
     output_dir: Path
     count: int = DEFAULT_COUNT
     seed: int = DEFAULT_SEED
-    std_dev: float = 0.1
+    std_dev: float | None = None
     confidence: float = 0.7
     decimals: int = 6
     n_centroids: int = 100
@@ -73,7 +82,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         # Checked before anything starts; the model is not known yet, and no part of the check.
-        DatasetSpec(ModelRef("isotropic", "", 768), **self.parameters)
+        DatasetSpec(ModelRef(MIXTURE_LAW if self.is_fitted else ISOTROPIC_LAW, "", 768), **self.parameters)
         IngestSpec("", Path(), self.concurrent, self.batch_size, self.processes)
         if self.n_centroids < 1:
             raise UsageError(f"--num-centroids must be at least 1, not {self.n_centroids}")
@@ -86,7 +95,12 @@ class RunOptions:
     def parameters(self) -> dict[str, Any]:
         """The part that a dataset's spec holds."""
         names = ("count", "seed", "std_dev", "confidence", "decimals")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the law is the one fitted to the real memories."""
+        return self.std_dev is None
 
     @property
     def server_dir(self) -> Path:
@@ -97,6 +111,21 @@ class RunOptions:
     def centroids(self) -> Path:
         """Where phase 2 puts its result."""
         return self.output_dir / "centroids.npy"
+
+    @property
+    def model(self) -> Path:
+        """The model that rows are drawn from."""
+        return self.output_dir / "model.npz" if self.is_fitted else self.centroids
+
+    @property
+    def held_out(self) -> Path:
+        """Real memories that the fit did not see."""
+        return self.output_dir / "heldout.npy"
+
+    @property
+    def page(self) -> Path:
+        """Where the verdict is drawn."""
+        return self.output_dir / "fidelity.html"
 
     @property
     def synthetic(self) -> Path:
@@ -113,9 +142,11 @@ class RunState:
     target: str = ""
     foundation: IngestReport | None = None
     centroids: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, Any] = field(default_factory=dict)
     dataset: Dataset | None = None
     generated: GenerateReport | None = None
     ingested: IngestReport | None = None
+    fidelity: FidelityReport | None = None
     elapsed_s: float = 0.0
 
     @property
@@ -152,8 +183,11 @@ def _run_phases(state: RunState) -> None:
         return
     print_stage(Stage(2, "extract centroids", str(options.centroids)), quiet=options.quiet)
     state.centroids = _centroids(state)
+    if options.is_fitted:
+        print_stage(Stage(2, "fit the geometry", str(options.model)), quiet=options.quiet)
+        state.fit = fit_and_hold_out(_realism(state))
     print_stage(Stage(3, "generate", str(options.synthetic)), quiet=options.quiet)
-    state.dataset = make_dataset(options.centroids, options.output_dir, **options.parameters)
+    state.dataset = make_dataset(options.model, options.output_dir, **options.parameters)
     warn_of_noise(state.dataset)
     state.generated = generate(
         state.dataset,
@@ -163,6 +197,21 @@ def _run_phases(state: RunState) -> None:
     print_stage(Stage(4, "store synthetic memories", state.endpoint), quiet=options.quiet)
     state.ingested = ingest(
         open_input(options.synthetic), _ingest_spec(state, "synthetic"), truth=source_of(state.dataset)
+    )
+    if options.is_fitted:
+        print_stage(Stage(5, "judge the geometry", str(options.page)), quiet=options.quiet)
+        state.fidelity = judge_dataset(state.dataset, options.held_out, options.page, quiet=options.quiet)
+
+
+def _realism(state: RunState) -> RealismOptions:
+    options = state.options
+    return RealismOptions(
+        endpoint=state.endpoint,
+        spaces=(options.space,) if options.space else (),
+        model=options.model,
+        held_out=options.held_out,
+        seed=options.seed,
+        quiet=options.quiet,
     )
 
 
@@ -222,7 +271,8 @@ def _check_before(options: RunOptions) -> None:
     beside = manifest_path(options.synthetic)
     if beside.exists():
         old = read_manifest(beside).spec
-        new = DatasetSpec(old.model, **options.parameters)
+        law = MIXTURE_LAW if options.is_fitted else ISOTROPIC_LAW
+        new = DatasetSpec(replace(old.model, law=law), **options.parameters)
         other += [text for text in [describe_difference(old, new)] if text]
         if old.count > new.count:
             other.append(f"count {old.count:,} -> {new.count:,}")
@@ -288,9 +338,15 @@ def plan_text(options: RunOptions) -> str:
         options.endpoint or f"the embedded server on {options.server_dir} (started and stopped by the run)"
     )
     rows = Foundation().n_rows
+    law = (
+        f"fit a model of their geometry into {options.model}, but for a fifth, which judges it"
+        if options.is_fitted
+        else f"isotropic law, noise of {options.std_dev:g} per component"
+    )
     lines = [
         f"1. store    {rows:,} real memories (built-in foundation) in {target}",
         f"2. extract  {options.n_centroids} centroids from it, over HTTP, into {options.centroids}",
+        f"   {law}",
         f"3. generate {options.count:,} memories with seed {options.seed} into {options.synthetic}, "
         f"about {options.count * _LINE_BYTES / 1e9:.1f} GB",
         f"4. store    them over {options.concurrent} connections, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from synthgen.errors import InputError, ResourceError
 
@@ -38,6 +42,13 @@ def write_whole(path: Path, data: bytes) -> None:
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write ``document`` to ``path`` as indented JSON, durably and whole."""
     write_whole(path, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write ``array`` to ``path`` as .npy, durably and whole."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_whole(path, buffer.getvalue())
 
 
 def publish(partial: Path, path: Path) -> None:

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from synthgen.generate.isotropic import normal_table
 from synthgen.generate.streams import NOISE, Stream
 from synthgen.phases.datasets import source_of
 from tests.datasets import make_dataset, make_model
+from tests.generate.elsewhere import run_elsewhere, run_without_vector_code
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "isotropic.json").read_text())
 
@@ -46,37 +44,14 @@ def test_golden_digests() -> None:
     assert golden_digests() == GOLDEN
 
 
-def run_elsewhere(environment: dict[str, str], check: str = "pass") -> dict[str, str]:
-    code = f"import json; {check}; from tests.generate.test_dataset import golden_digests; "
-    code += "print(json.dumps(golden_digests()))"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        cwd=Path(__file__).parent.parent.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    digests: dict[str, str] = json.loads(result.stdout)
-    return digests
-
-
 def test_same_bits_without_vector_code() -> None:
-    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
-
-    switchable = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
-    if not switchable:
-        pytest.skip("this CPU has none of numpy's dispatched features")
-    check = (
-        "from numpy._core._multiarray_umath import __cpu_features__ as f; "
-        f"assert not any(f[name] for name in {switchable!r}), 'vector code is still on'"
-    )
-    assert run_elsewhere({"NPY_DISABLE_CPU_FEATURES": " ".join(switchable)}, check) == GOLDEN
+    assert run_without_vector_code(__name__) == GOLDEN
 
 
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_same_bits_on_another_blas_core(threads: str) -> None:
-    assert run_elsewhere({"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": threads}) == GOLDEN
+    environment = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": threads}
+    assert run_elsewhere(__name__, environment) == GOLDEN
 
 
 def test_golden_digests_notice_one_changed_number(monkeypatch: pytest.MonkeyPatch) -> None:

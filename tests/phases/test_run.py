@@ -26,19 +26,12 @@ COUNT = 2_500
 TIMEOUT_S = 100
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "synthgen",
-        "run",
-        "--count",
-        str(COUNT),
-        "--output-dir",
-        str(folder),
-        *more,
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(folder: Path, *more: str, law: tuple[str, ...] = ("--std-dev", "0.1")) -> subprocess.Popen[str]:
+    """Start a run; by default of the isotropic law, which needs no fit and no verdict."""
+    command = [sys.executable, "-m", "synthgen", "run", "--count", str(COUNT), "--output-dir", str(folder)]
+    return subprocess.Popen(
+        [*command, *law, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -191,3 +184,18 @@ def test_ctrl_c_once_is_resumable(tmp_path: Path) -> None:
     exit_code, _, err = finish(process)
     assert exit_code == 130, err
     assert "Traceback" not in err
+
+
+def test_the_fitted_law_is_judged_against_memories_that_the_fit_never_saw(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    exit_code, out, err = finish(start(folder, "--json", law=()))
+    assert exit_code == 0, err
+    report = json.loads(out)
+    assert report["fit"]["n_source_rows"] == 6_000 and report["fit"]["n_held_out"] == 1_533
+    assert np.load(folder / "heldout.npy").shape == (1_533, 768)
+    assert report["ingested"]["verification"]["is_proven"] and report["spec"]["model"]["law"] == "mixture"
+    statistics = {line["key"]: line for line in report["fidelity"]["statistics"]}
+    assert report["fidelity"]["is_low_power"]
+    gap = abs(statistics["hnsw_10"]["difference"])
+    assert gap < 0.1 < statistics["hnsw_10"]["real"] - statistics["hnsw_10"]["recipe"]
+    assert (folder / "fidelity.html").read_text().lower().startswith("<!doctype html>")

@@ -1,0 +1,123 @@
+"""A law in floating point turned into the integers of a :class:`MixtureModel`.
+
+The tables are quantiles: an equally likely entry of a table is a draw. What is left of a distribution beyond
+its last of 4,096 quantiles is lost, which no figure of a dataset sees.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special  # type: ignore[import-untyped]
+
+from synthgen.model.mixture import MixtureModel
+from synthgen.model.mixture_draw import Law
+
+Integers = NDArray[np.int32]
+
+#: Components stay below 2**11 in size, so that float32 adds eleven of them times 8-bit coefficients exactly.
+LARGEST_COMPONENT = 2**11 - 1
+#: Nor is the typical component above 160: finer steps (a cosine error below 1e-5) would only fill the file.
+_LARGEST_TYPICAL = 160.0
+_MOST_UNIT_BITS = 20
+_TABLE_ROWS = 4_096
+_STRETCH_ROWS, _STRETCH_VALUES = 16, 256
+#: Largest tightness kept: rows of such an anchor stray all the way, whatever b is.
+_MOST_TIGHTNESS = 1_024.0
+#: Plastic number (real root of x**3 = x + 1), for Roberts' R2 sequence.
+_PLASTIC = 1.32471795724474602596
+
+
+def make_model(
+    law: Law, lengths: NDArray[np.float64], titles: tuple[str, ...], about: dict[str, Any]
+) -> MixtureModel:
+    """Return ``law`` as integers; ``lengths`` (V,): of each anchor's parent, all equal or not."""
+    recipe, clusters = law.recipe, law.clusters
+    unit_bits = choose_unit_bits(law.anchors.units, clusters.centroids)
+    scale, relative = split_lengths(lengths)
+    return MixtureModel(
+        anchors=_in_units(law.anchors.units, unit_bits),
+        centroids=_in_units(clusters.centroids, unit_bits),
+        labels=clusters.labels.astype(np.int32),
+        members=clusters.members.astype(np.int32),
+        starts=clusters.starts.astype(np.int64),
+        popularity=popularity_table(law.anchors.weights),
+        tightness=_fixed(np.minimum(law.anchors.tightness, _MOST_TIGHTNESS), 16),
+        spread=_fixed(law.spread, 24),
+        stay=stay_table(recipe.stay_a, recipe.stay_b),
+        simplex=simplex_table(),
+        stretch=stretch_table(recipe.stretch),
+        lengths=relative,
+        unit_bits=unit_bits,
+        scale=scale,
+        settings={name: float(getattr(recipe, name)) for name in ("tau", "iso", "pool", "gain", "second")},
+        titles=titles,
+        about=about,
+    )
+
+
+def choose_unit_bits(*arrays: NDArray[np.float32]) -> int:
+    """Return the finest unit, 2**-bits, in which no component is above 2047, and they are 160 at most in the
+    root mean square of the first array.
+    """
+    largest = max(float(np.abs(array).max()) for array in arrays)
+    typical = math.sqrt(float(np.square(arrays[0]).mean(dtype=np.float64)))
+    steps = min(LARGEST_COMPONENT / largest, _LARGEST_TYPICAL / typical)
+    return min(_MOST_UNIT_BITS, math.floor(math.log2(steps)))
+
+
+def split_lengths(lengths: NDArray[np.float64]) -> tuple[float, Integers]:
+    """Return the mean length, and each in 2**-16 of it: none where they differ by less than 0.1%."""
+    scale = float(lengths.mean())
+    if abs(scale - 1) < 1e-3:
+        scale = 1.0
+    if float(np.abs(lengths / scale - 1).max()) < 1e-2 and float(lengths.std()) < 1e-3 * scale:
+        return scale, np.empty(0, np.int32)
+    return scale, _fixed(np.minimum(lengths / scale, 2.0**14), 16)
+
+
+def popularity_table(weights: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Return the cumulated weights in 2**-32, ascending, the last one 2**32 - 1."""
+    cumulated = np.cumsum(weights)
+    table = np.floor(cumulated * (2.0**32 / cumulated[-1])).clip(0, 2.0**32 - 1)
+    table[-1] = 2.0**32 - 1
+    return np.asarray(table, np.uint32)
+
+
+def stay_table(a: float, b: float) -> Integers:
+    """Return (4096,) quantiles of 1 - Beta(a, b), ascending, in 2**-16."""
+    return _fixed(special.betaincinv(b, a, _middles(_TABLE_ROWS)), 16)
+
+
+def simplex_table() -> Integers:
+    """Return (4096, 3) square roots, in 2**-16, of weights that are uniform on the simplex.
+
+    These are Dirichlet(1, 1, 1): the gaps between two sorted uniform numbers (Devroye 1986), which come from
+    Roberts' R2 sequence (2018), evener than random ones.
+    """
+    steps = np.arange(_TABLE_ROWS)[:, None] * np.array([1 / _PLASTIC, 1 / _PLASTIC**2])
+    ends = np.sort((0.5 + steps) % 1.0, axis=1)
+    return _fixed(np.sqrt(np.diff(ends, axis=1, prepend=0.0, append=1.0)), 16)
+
+
+def stretch_table(stretch: float) -> Integers:
+    """Return (16, 256) factors exp(h (s z - s**2)), h by row, z normal quantiles, in 2**-16."""
+    tightness = (np.arange(_STRETCH_ROWS) + 0.5) / _STRETCH_ROWS
+    tightness[-1] = 1.0  # most anchors: 1 and all above it
+    z = special.ndtri(_middles(_STRETCH_VALUES))
+    return _fixed(np.exp(tightness[:, None] * (stretch * z - stretch**2)), 16)
+
+
+def _middles(n: int) -> NDArray[np.float64]:
+    return np.asarray((np.arange(n) + 0.5) / n)
+
+
+def _in_units(vectors: NDArray[np.float32], unit_bits: int) -> NDArray[np.int16]:
+    return np.rint(np.ldexp(vectors, unit_bits)).astype(np.int16)
+
+
+def _fixed(values: NDArray[np.floating[Any]], bits: int) -> Integers:
+    return np.rint(np.ldexp(np.asarray(values, np.float64), bits)).astype(np.int32)

@@ -1,0 +1,45 @@
+"""Exact nearest neighbours by cosine among the rows of one set, block by block."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_BLOCK_ROWS = 512
+
+
+def top_cosines(units: Floats, n_neighbours: int) -> Floats:
+    """Return (n, n_neighbours) float32, each row's cosines to its nearest other rows, nearest first.
+
+    ``units`` (n, d): rows of unit length, n > ``n_neighbours``.
+    """
+    top = np.empty((len(units), n_neighbours), np.float32)
+    for at in range(0, len(units), _BLOCK_ROWS):
+        cosines = units[at : at + _BLOCK_ROWS] @ units.T
+        rows = np.arange(len(cosines))
+        cosines[rows, at + rows] = -np.inf
+        cosines.partition(len(units) - n_neighbours, axis=1)
+        top[at : at + len(rows)] = -np.sort(-cosines[:, -n_neighbours:], axis=1)
+    return top
+
+
+def nearest_cosines(units: Floats, others: Floats) -> Floats:
+    """Return (n,) float32, each row's cosine to the nearest row of another set; both of unit length."""
+    starts = range(0, len(units), _BLOCK_ROWS)
+    return np.concatenate([(units[at : at + _BLOCK_ROWS] @ others.T).max(axis=1) for at in starts])
+
+
+def pair_mean(units: Floats) -> float:
+    """Return the mean cosine over all pairs of different rows of unit length."""
+    n = len(units)
+    total = units.sum(axis=0, dtype=np.float64)
+    own = np.square(units).sum(dtype=np.float64)
+    return float((total @ total - own) / (n * (n - 1)))
+
+
+def normalise(vectors: Floats) -> Floats:
+    """Return the rows at unit length, float32; rows of zeros stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
