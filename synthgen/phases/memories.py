@@ -37,7 +37,7 @@ def read_memories(endpoint: str, spaces: tuple[str, ...], spool: EmbeddingSpool,
         raise InputError(
             f"No memories found{only}",
             where=name_spaces(endpoint, spaces),
-            next_step="check --endpoint and --space, or store real ones first: `synthgen run` stores the built-in foundation",
+            next_step="check --endpoint and --space, or store real ones first (`synthgen run` does)",
         )
     return n_synthetic
 
