@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         print("synthgen runs on Linux and macOS; on Windows use WSL", file=sys.stderr)
         return EXIT_UNUSABLE
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, where no phase says otherwise
     flags = argparse.Namespace()
     try:
         flags = _parse(make_parser(), arguments)
@@ -90,11 +92,15 @@ def _read_config(path: Path, name: str, parser: argparse.ArgumentParser) -> dict
     import tomllib
 
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get(name, {})
+        document = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise UsageError("no such file", where=str(path), next_step="check --config") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"not a TOML file ({error})", where=str(path), next_step="check --config") from error
+    table = document.get(name, {})
+    loose = [key for key, value in document.items() if not isinstance(value, dict)]
+    if loose:
+        raise UsageError(f"{loose[0]!r} stands in no table", where=str(path), next_step=f"put it in [{name}]")
     actions = {action.dest: action for action in parser._actions if action.option_strings}
     values: dict[str, Any] = {}
     for key, value in table.items():
@@ -116,6 +122,8 @@ def _typed(action: argparse.Action, value: Any, where: str) -> Any:
         typed = [convert(str(item)) for item in values]
     except (ValueError, argparse.ArgumentTypeError) as error:
         raise UsageError(f"not usable: {value!r}", where=where) from error
+    if action.choices is not None and not set(typed) <= set(action.choices):
+        raise UsageError(f"must be one of {', '.join(action.choices)}, not {value!r}", where=where)
     return typed if isinstance(value, list) else typed[0]
 
 
@@ -359,10 +367,13 @@ def _generate(flags: argparse.Namespace) -> int:
     from synthgen.runtime.memory import parse_size
 
     output = None if flags.output == "-" else Path(flags.output)
+    if output is not None and output.suffix in {".parquet", ".npy", ".fbin", ".zst"}:
+        raise UsageError(f"{output.suffix} files cannot be written yet: JSON lines only", where=str(output))
     options = GenerateOptions(flags.workers, parse_size(flags.memory_budget), flags.overwrite, flags.quiet)
     model = choose_model(flags.centroids, flags.std_dev, flags.model)
     dataset = make_dataset(model, (output or Path("x")).parent, **_dataset_parameters(flags))
-    warn_of_noise(dataset)
+    if not flags.quiet:
+        warn_of_noise(dataset)
     print_generated(generate(dataset, output, options), as_json=flags.json)
     return EXIT_OK
 

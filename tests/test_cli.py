@@ -50,6 +50,10 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
         (["--seed", "-1"], 2, "--seed must be a whole number"),
         (["--memory-budget", "lots"], 2, "--memory-budget must be a size"),
         (["--output", "nowhere/x.jsonl"], 3, "no such folder"),
+        (["--output", "x.parquet"], 2, "cannot be written yet"),
+        (["--workers", "-3"], 2, "--workers must be"),
+        (["--model", "m.npz"], 2, "isotropic law's"),
+        (["--zipf", "2"], 2, "no parameter of the isotropic law"),
         (["--centroids", "missing.npy"], 3, "missing.npy: no such file"),
         (["--centroids", "text.npy"], 3, "not a .npy file"),
         (["--centroids", "integers.npy"], 3, "floating-point"),
@@ -104,6 +108,9 @@ def test_a_config_file_gives_defaults_and_a_flag_wins(
         ("[generate]\ncount = 'many'", "not usable"),
         ("[generate]\nquiet = 3", "must be true or false"),
         ("not toml", "not a TOML file"),
+        ("count = 3", "stands in no table"),
+        ("generate = 3", "stands in no table"),
+        ("[generate]\nformat = 'parquet'", "must be one of jsonl"),
     ],
 )
 def test_a_bad_config_is_one_line(

@@ -59,7 +59,8 @@ class DatasetFile:
     def finished(self) -> Manifest | None:
         """Return the manifest when the file is there, whole and of the same rows; None when it must be made.
 
-        Raises InputError when something else has the name. The size is checked, not the content.
+        Every chunk is hashed; where some are damaged, the file goes back to being unfinished, so that only
+        those are made again. Raises InputError when something else has the name.
         """
         beside = manifest_path(self._output)
         if not self._output.exists() and not beside.exists():
@@ -76,7 +77,9 @@ class DatasetFile:
             return None  # lost or cut: make it again
         if manifest.spec.count > self._spec.count:
             self._refuse(f"already holds {manifest.spec.count:,} rows of this dataset")
-        return manifest if manifest.spec.count == self._spec.count else None
+        if manifest.spec.count != self._spec.count:
+            return None
+        return manifest if self._is_intact(manifest) else None
 
     def begin(self, *, overwrite: bool) -> dict[int, str]:
         """Prepare ``partial`` and the journal; return the digests of the chunks that are whole in it already.
@@ -143,10 +146,22 @@ class DatasetFile:
         if not self.partial.exists() or line_bytes != self._line_bytes:
             return {}
         wanted = range(n_chunks(self._spec.count))
-        return {c: d for c, d in chunks.items() if c in wanted and self._digest_on_disk(c) == d}
+        return {c: d for c, d in chunks.items() if c in wanted and self._digest_on_disk(c, self.partial) == d}
 
-    def _digest_on_disk(self, chunk: int) -> str:
+    def _is_intact(self, manifest: Manifest) -> bool:
+        """Return whether all bytes are the manifest's; else make the good ones the state to continue."""
+        digests = dict(enumerate(manifest.chunks))
+        good = {c: d for c, d in digests.items() if self._digest_on_disk(c, self._output) == d}
+        if len(good) == len(digests):
+            return True
+        with files.explain_os_errors(self._output):
+            Journal.restart(journal_path(self._output), self._spec, self._line_bytes, good).close()
+            self._output.replace(self.partial)
+            manifest_path(self._output).unlink()
+        return False
+
+    def _digest_on_disk(self, chunk: int, path: Path) -> str:
         start, stop = chunk_bounds(chunk, self._spec.count)
-        with self.partial.open("rb") as file:
+        with path.open("rb") as file:
             file.seek(start * self._line_bytes)
             return xxhash.xxh3_128_hexdigest(file.read((stop - start) * self._line_bytes))

@@ -121,7 +121,7 @@ class DatasetFileReader:
                 raise InputError(
                     f"rows {first:,} to {last - 1:,} (bytes {begin:,} to {end - 1:,}) {what}",
                     where=str(self._path),
-                    next_step="delete the file and run the same `synthgen generate` command again",
+                    next_step="make it again with the command that made it: only what is damaged is remade",
                 )
             self._chunk, self._data = chunk, data
         return self._data

@@ -54,6 +54,11 @@ class Dataset:
     def _prefix(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.spec.id_prefix.encode(), np.uint8)
 
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the model's arrays."""
+        return sum(a.nbytes for a in vars(self.model).values() if isinstance(a, np.ndarray))
+
     def blocks(self, start: int, stop: int) -> Iterator[Rows]:
         """Yield rows [start, stop) in blocks of at most ``BLOCK_ROWS``; each overwrites the last one.
 

@@ -239,7 +239,7 @@ class Ledger:
             raise InputError(
                 f"the ledger belongs to another run: {difference}",
                 where=str(self.path),
-                next_step="repeat the old command, or give another --ledger",
+                next_step="repeat the old command, give another --ledger, or delete it to start over",
             )
 
     def _take(self, line: bytes) -> bool:

@@ -121,6 +121,6 @@ def open_input(path: Path) -> RowSource:
         raise InputError(
             f"has {path.stat().st_size:,} bytes, its manifest says {manifest.n_bytes:,}",
             where=str(path),
-            next_step="delete the file and run the same `synthgen generate` command again",
+            next_step="make it again with the command that made it",
         )
     return DatasetFileSource(path, manifest)

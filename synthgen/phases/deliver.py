@@ -10,8 +10,10 @@ from synthgen.errors import InputError, UsageError
 from synthgen.formats.manifest import manifest_path
 from synthgen.formats.source import DatasetFileSource, HeadSource
 from synthgen.ingest import IngestReport, VerifyReport, check_health, ingest, verify
+from synthgen.ingest.endpoint import parse_endpoint
+from synthgen.ingest.engram import check_space
 from synthgen.phases.datasets import load_dataset, open_input, source_of
-from synthgen.specs import IngestSpec, RowSource
+from synthgen.specs import DEFAULT_ENDPOINT, IngestSpec, RowSource
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ def resolve_spaces(name: str | None, n_spaces: int | None) -> tuple[str, ...]:
     if not 1 <= n_spaces <= 1_000:
         raise UsageError(f"--spaces must be from 1 to 1,000, not {n_spaces}")
     return tuple(f"{name or 'synthgen'}-{i}" for i in range(n_spaces))
+
+
+def check_target(endpoint: str | None, space: str | None) -> None:
+    """Raise UsageError unless the endpoint is an address and the space a possible name."""
+    parse_endpoint(endpoint or DEFAULT_ENDPOINT)
+    if space:
+        check_space(space)
 
 
 def database_target(endpoint: str) -> str:

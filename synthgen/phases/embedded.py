@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
-from synthgen.errors import ResourceError
+from synthgen.errors import EXIT_UNUSABLE, ResourceError
 
 #: A killed run's server notices within a moment; a new run waits for it at most so long.
 _LOCK_WAIT_S = 6.0
@@ -28,6 +30,7 @@ class EmbeddedServer:
         self._data_dir = data_dir
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
         self.endpoint = ""
 
     def __enter__(self) -> EmbeddedServer:
@@ -48,6 +51,7 @@ class EmbeddedServer:
         if process is None:
             return
         assert process.stdin is not None
+        self._stopping = True
         process.stdin.close()
         try:
             process.wait(_STOP_S)
@@ -64,6 +68,7 @@ class EmbeddedServer:
         return self._process.pid
 
     def _start(self) -> bool:
+        self._stopping = False
         command = [sys.executable, "-m", "synthgen", "serve", "--data-dir", str(self._data_dir)]
         command += ["--port", "0", "--json", "--stop-on-stdin-eof"]
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -78,10 +83,19 @@ class EmbeddedServer:
         line = self._first_line()
         if line:
             self.endpoint = json.loads(line)["endpoint"]
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
             return True
         self.__exit__()
         self._process = None
         return False
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """End the run when its server ends unasked: at a free port of its own it can never come back."""
+        exit_code = process.wait()
+        if not self._stopping:
+            text = f"synthgen: the embedded server ended unasked (exit code {exit_code}), see {self._log}; "
+            print(text + "the same command starts it again and continues", file=sys.stderr, flush=True)
+            os._exit(EXIT_UNUSABLE)
 
     def _first_line(self) -> bytes:
         assert self._process is not None and self._process.stdout is not None

@@ -18,7 +18,7 @@ from typing import Any
 
 import xxhash
 
-from synthgen.errors import Interrupted
+from synthgen.errors import Interrupted, UsageError
 from synthgen.formats.dataset_file import DatasetFile
 from synthgen.formats.jsonl import LineEncoder, LineLayout
 from synthgen.formats.manifest import Manifest
@@ -44,6 +44,10 @@ class GenerateOptions:
     memory_budget_bytes: int = 4_000_000_000
     overwrite: bool = False
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.workers <= 1_024:
+            raise UsageError(f"--workers must be a whole number from 0 to 1,024, not {self.workers}")
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ def _run_pool(
     count = job.dataset.spec.count
     governor = Governor(options.memory_budget_bytes)
     wanted = min(options.workers or available_cores(), max(1, len(chunks)))
-    workers = governor.plan_workers(wanted, _BASE_BYTES, _WORKER_BYTES)
+    model_bytes = 3 * job.dataset.model_bytes  # as read, in the law's units, and while they are made
+    workers = governor.plan_workers(wanted, _BASE_BYTES + model_bytes, _WORKER_BYTES + model_bytes)
     progress = Progress("generate", count, "rows", quiet=options.quiet)
     tasks = [_Chunk(number, *chunk_bounds(number, count)) for number in chunks]
     done = count - sum(task.stop - task.start for task in tasks)

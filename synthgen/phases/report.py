@@ -190,6 +190,8 @@ def _failures(state: RunState) -> list[str]:
 def _hints(state: RunState) -> list[str]:
     options = state.options
     seconds = format_duration(state.elapsed_s)
+    program = Path(sys.argv[0])
+    command = shlex.quote(str(program)) if program.name == "synthgen" else "python -m synthgen"
     verb = "done" if state.exit_code == 0 else "ended"
     lines = [
         "",
@@ -204,15 +206,15 @@ def _hints(state: RunState) -> list[str]:
         folder = shlex.quote(str(options.server_dir))
         lines += [
             "look at it:",
-            f"  synthgen serve --data-dir {folder}",
+            f"  {command} serve --data-dir {folder}",
             f"  curl http://127.0.0.1:7432/api/v1/memories/{example}",
-            "  curl 'http://127.0.0.1:7432/api/v1/memories/search?query=violin&limit=5'",
+            "  curl 'http://127.0.0.1:7432/api/v1/memories/search?query=piano&limit=5'",
             f"  sqlite3 {folder}/memories.db 'select id, content from memories limit 5'",
         ]
     if options.count < 950_000:
         folder = shlex.quote(str(options.output_dir.parent / "synthgen-950k"))
         lines += [
             "at full size (950,000 memories, about 12 GB of disk):",
-            f"  synthgen run --output-dir {folder}",
+            f"  {command} run --output-dir {folder}",
         ]
     return lines

@@ -31,7 +31,7 @@ from synthgen.model.centroids import load_centroids, read_about
 from synthgen.model.mixture import LAW as MIXTURE_LAW
 from synthgen.phases.centroids import CentroidOptions, extract_centroids
 from synthgen.phases.datasets import make_dataset, open_input, source_of, warn_of_noise
-from synthgen.phases.deliver import database_target
+from synthgen.phases.deliver import check_target, database_target
 from synthgen.phases.embedded import EmbeddedServer
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from synthgen.phases.realism import RealismOptions, fit_and_hold_out, judge_dataset
@@ -84,6 +84,8 @@ class RunOptions:
         # Checked before anything starts; the model is not known yet, and no part of the check.
         DatasetSpec(ModelRef(MIXTURE_LAW if self.is_fitted else ISOTROPIC_LAW, "", 768), **self.parameters)
         IngestSpec("", Path(), self.concurrent, self.batch_size, self.processes)
+        GenerateOptions(self.workers, self.memory_budget_bytes)
+        check_target(self.endpoint, self.space)
         if self.n_centroids < 1:
             raise UsageError(f"--num-centroids must be at least 1, not {self.n_centroids}")
         if self.endpoint is not None and self.data_dir is not None:
@@ -188,7 +190,8 @@ def _run_phases(state: RunState) -> None:
         state.fit = fit_and_hold_out(_realism(state))
     print_stage(Stage(3, "generate", str(options.synthetic)), quiet=options.quiet)
     state.dataset = make_dataset(options.model, options.output_dir, **options.parameters)
-    warn_of_noise(state.dataset)
+    if not options.quiet:
+        warn_of_noise(state.dataset)
     state.generated = generate(
         state.dataset,
         options.synthetic,
@@ -282,8 +285,8 @@ def _check_before(options: RunOptions) -> None:
             where=str(options.output_dir),
             next_step="choose another --output-dir, or give the flags of that run",
         )
-    folder = _existing_parent(options.output_dir)
-    files.check_free_space(folder, _missing_bytes(options))
+    for folder, needed_bytes in _missing_bytes(options).items():
+        files.check_free_space(folder, needed_bytes)
 
 
 def _existing_parent(path: Path) -> Path:
@@ -293,15 +296,16 @@ def _existing_parent(path: Path) -> Path:
     return path
 
 
-def _missing_bytes(options: RunOptions) -> int:
-    """Return how much disk the run will still take, by estimate."""
-    size = options.count * _LINE_BYTES
+def _missing_bytes(options: RunOptions) -> dict[Path, int]:
+    """Return how much disk the run will still take, by estimate, in which existing folder."""
     there = options.synthetic.stat().st_size if options.synthetic.exists() else 0
-    missing = max(0, size - there)
+    missing = {_existing_parent(options.output_dir): max(0, options.count * _LINE_BYTES - there)}
     if options.endpoint is None:
         database = (options.count + Foundation().n_rows) * _DATABASE_BYTES_A_ROW
         held = sum(f.stat().st_size for f in options.server_dir.glob("*") if f.is_file())
-        missing += max(0, database - held)
+        folder = _existing_parent(options.server_dir)
+        same_disk = next((known for known in missing if known.stat().st_dev == folder.stat().st_dev), folder)
+        missing[same_disk] = missing.get(same_disk, 0) + max(0, database - held)
     return missing
 
 
@@ -351,6 +355,6 @@ def plan_text(options: RunOptions) -> str:
         f"about {options.count * _LINE_BYTES / 1e9:.1f} GB",
         f"4. store    them over {options.concurrent} connections, "
         + ("read everything back and recompute it" if options.verify else "without reading back (exit 4)"),
-        f"disk still needed: about {_missing_bytes(options) / 1e9:.1f} GB; nothing was touched",
+        f"disk still needed: about {sum(_missing_bytes(options).values()) / 1e9:.1f} GB; nothing was touched",
     ]
     return "\n".join(lines)

@@ -100,7 +100,7 @@ def check_free_space(folder: Path, needed_bytes: int) -> None:
         raise ResourceError(
             f"the disk has {free_bytes / 1e9:,.2f} GB free, {needed_bytes / 1e9:,.2f} GB are needed",
             where=str(folder),
-            next_step="free some room, lower --count, or choose another --output",
+            next_step="free some room, lower --count, or name another folder",
         )
 
 
@@ -108,9 +108,9 @@ def check_parent_folder(path: Path) -> None:
     """Raise InputError unless the folder of ``path`` exists and can be written to."""
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise InputError("no such folder", where=str(folder), next_step="make it, or choose another --output")
+        raise InputError("no such folder", where=str(folder), next_step="make it, or name another")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError("folder is not writable", where=str(folder), next_step="choose another --output")
+        raise InputError("folder is not writable", where=str(folder), next_step="name another")
 
 
 @contextlib.contextmanager

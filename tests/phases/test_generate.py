@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from synthgen.errors import InputError, ResourceError, WorkerDied
+from synthgen.errors import InputError, ResourceError, UsageError, WorkerDied
 from synthgen.formats.manifest import journal_path, manifest_path, partial_path, read_manifest
 from synthgen.phases import generate as phase
 from synthgen.phases.datasets import load_dataset, make_dataset, open_input
@@ -327,3 +327,20 @@ def test_a_full_disk_in_the_middle_is_resumable(centroids: Path, tmp_path: Path)
     assert result.returncode == 3 and "File too large" in result.stderr, result.stderr
     assert "Traceback" not in result.stderr and not (tmp_path / "a.jsonl").exists()
     assert make(centroids, tmp_path / "a.jsonl", 5_000).rows == 5_000
+
+
+def test_again_on_a_damaged_file_only_that_chunk_is_remade(centroids: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.jsonl"
+    make(centroids, output, 4_000)
+    digest = sha256(output)
+    with output.open("r+b") as file:
+        file.seek(read_manifest(manifest_path(output)).byte_range(2)[0] + 700)
+        file.write(b"#")
+    assert make(centroids, output, 4_000).rows_made == 1_000
+    assert sha256(output) == digest
+
+
+@pytest.mark.parametrize("workers", [-1, 2_000])
+def test_an_impossible_number_of_workers_is_a_usage_error(workers: int) -> None:
+    with pytest.raises(UsageError, match="--workers must be"):
+        GenerateOptions(workers=workers)

@@ -199,3 +199,25 @@ def test_the_fitted_law_is_judged_against_memories_that_the_fit_never_saw(tmp_pa
     gap = abs(statistics["hnsw_10"]["difference"])
     assert gap < 0.1 < statistics["hnsw_10"]["real"] - statistics["hnsw_10"]["recipe"]
     assert (folder / "fidelity.html").read_text().lower().startswith("<!doctype html>")
+
+
+def test_a_server_that_dies_ends_the_run_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(folder)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("phase 1:"):
+            break
+    servers = [p for p in psutil.Process(process.pid).children() if "serve" in p.cmdline()]
+    servers[0].kill()
+    exit_code, _, err = finish(process)
+    assert exit_code == 3 and "the embedded server ended unasked" in err, err
+    assert finish(start(folder))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "flags", [["--space", "A B"], ["--endpoint", "nonsense"], ["--workers", "-1"], ["--memory-budget", "x"]]
+)
+def test_usage_errors_touch_nothing(tmp_path: Path, flags: list[str]) -> None:
+    exit_code, _, err = finish(start(tmp_path / "run", *flags))
+    assert exit_code == 2 and not (tmp_path / "run").exists(), err
