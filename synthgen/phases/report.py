@@ -191,6 +191,8 @@ def _hints(state: RunState) -> list[str]:
     options = state.options
     seconds = format_duration(state.elapsed_s)
     program = Path(sys.argv[0])
+    if program.is_absolute() and program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
     command = shlex.quote(str(program)) if program.name == "synthgen" else "python -m synthgen"
     verb = "done" if state.exit_code == 0 else "ended"
     lines = [
