@@ -73,10 +73,6 @@ class WorkerDied(SynthgenError):
     """A worker process ended without having been asked to, more often than is bearable."""
 
 
-class ProofFailed(SynthgenError):
-    """What was read back differs from what was meant to be there."""
-
-
 class Interrupted(SynthgenError):
     """Stopped by the user; the same command continues."""
 

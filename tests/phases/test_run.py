@@ -39,18 +39,20 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def wait_for_phase(process: subprocess.Popen[str], number: int) -> bool:
+    """Read what the run says until it announces phase ``number``; return whether it did."""
+    assert process.stderr is not None
+    return any(line.startswith(f"phase {number}:") for line in process.stderr)
+
+
 def kill_in_phase(folder: Path, number: int, delay_s: float) -> bool:
     """Start a run, kill it ``delay_s`` after it announced phase ``number``; return whether it came so far."""
     process = start(folder)
     watchdog = threading.Timer(TIMEOUT_S, process.kill)
     watchdog.start()
     assert process.stderr is not None and process.stdout is not None
-    reached = False
-    for line in process.stderr:
-        if line.startswith(f"phase {number}:"):
-            reached = True
-            time.sleep(delay_s)
-            break
+    reached = wait_for_phase(process, number)
+    time.sleep(delay_s if reached else 0)
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.kill()
     process.wait()
@@ -175,10 +177,7 @@ def test_a_database_made_anew_is_filled_again(finished: Path, tmp_path: Path) ->
 def test_ctrl_c_once_is_resumable(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start(folder)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("phase 1:"):
-            break
+    assert wait_for_phase(process, 1)
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGINT)
     exit_code, _, err = finish(process)
@@ -204,10 +203,7 @@ def test_the_fitted_law_is_judged_against_memories_that_the_fit_never_saw(tmp_pa
 def test_a_server_that_dies_ends_the_run_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start(folder)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("phase 1:"):
-            break
+    assert wait_for_phase(process, 1)
     servers = [p for p in psutil.Process(process.pid).children() if "serve" in p.cmdline()]
     servers[0].kill()
     exit_code, _, err = finish(process)
