@@ -86,10 +86,6 @@ class Finished:
         for residue in residues:
             self._by_residue[residue].add(start, stop)
 
-    def has(self, row: int) -> bool:
-        """Return whether ``row`` is finished."""
-        return self._by_residue[row % self.n_spaces].covers(row, row + 1)
-
     def count(self, n_rows: int) -> int:
         """Return how many of the first ``n_rows`` rows are finished."""
         return sum(

@@ -61,6 +61,12 @@ class EmbeddedServer:
         if process.stdout is not None:
             process.stdout.close()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
     def _start(self) -> bool:
         self._stopping = False
         command = [sys.executable, "-m", "synthgen", "serve", "--data-dir", str(self._data_dir)]
