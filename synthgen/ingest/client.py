@@ -1,7 +1,8 @@
 """Requests off the hot path: health, first rows, listings. A thin layer over requests.Session.
 
 Every answer is read whole, bounded in bytes and seconds, and its length is checked; what may pass is tried
-again by the one policy of retry.py; what remains becomes a TargetError of one line.
+again by the one policy of retry.py; what remains becomes a TargetError of one line. Whoever waits is told for
+what.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import urllib3.exceptions
 
 from synthgen.errors import Interrupted, TargetError
 from synthgen.ingest.endpoint import Endpoint, bearer_header
-from synthgen.ingest.engram import USER_AGENT
+from synthgen.ingest.engram import USER_AGENT, describe_answer
+from synthgen.ingest.notice import Tell, Waiting, say
 from synthgen.ingest.retry import (
     RETRY_STATUSES,
     Fault,
@@ -53,7 +55,8 @@ class Client:
 
     ``patient`` False fails at the first connect error: the first contact, when waiting for a server that
     was never started helps nobody. ``cancelled`` is asked between attempts; then Interrupted is raised.
-    ``retry_statuses`` are the answers that are not taken for final.
+    ``retry_statuses`` are the answers that are not taken for final. ``tell`` gets the line that says what is
+    waited for; None: nobody does.
     """
 
     endpoint: Endpoint
@@ -62,9 +65,11 @@ class Client:
     cancelled: Callable[[], bool] = never
     patient: bool = True
     retry_statuses: frozenset[int] = RETRY_STATUSES
+    tell: Tell | None = say
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.policy.seed)
+        self._waiting = Waiting(self.tell)
         self._session = requests.Session()
         self._session.trust_env = False  # no proxies, no .netrc: the endpoint is meant as given
         self._session.headers.update(
@@ -81,37 +86,50 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
+        self._waiting.close()
         self._session.close()
 
     def get(
         self, path: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Return the answer to a GET of ``path`` (below the prefix); see :meth:`_persist`."""
-        return self._persist(lambda: self._once("GET", path, params, headers, None))
+        return self._persist(f"GET {path}", lambda: self._once("GET", path, params, headers, None))
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Return the answer to a POST of ``body``; it may be sent more than once."""
-        return self._persist(lambda: self._once("POST", path, None, headers, body))
+        return self._persist(f"POST {path}", lambda: self._once("POST", path, None, headers, body))
 
-    def _persist(self, attempt: Callable[[], Answer | Fault]) -> Answer:
+    def _persist(self, what: str, attempt: Callable[[], Answer | Fault]) -> Answer:
         """Return a final answer; raise TargetError when none comes, or it is 401 or 403."""
+        faults: list[Fault] = []
+        with self._waiting.on(lambda: self._wait_text(what, faults)):
+            return self._try(attempt, faults)
+
+    def _try(self, attempt: Callable[[], Answer | Fault], faults: list[Fault]) -> Answer:
         retry = Retry(self.policy)
+        started_s = time.monotonic()
         while True:
             outcome = attempt()
             if isinstance(outcome, Answer):
                 return self._admitted(outcome)
+            faults.append(outcome)
             if outcome.kind == "connect" and not self.patient:
                 raise self._unreachable(outcome)
             try:
                 retry = retry.increment(outcome, time.monotonic())
             except GaveUp as error:
-                story = error.retry.describe(time.monotonic())
                 raise TargetError(
-                    f"no usable answer: {story}",
+                    f"no usable answer within {time.monotonic() - started_s:.0f} s "
+                    f"({len(faults)} attempts, the last: {outcome})",
                     where=self.endpoint.url,
-                    next_step="see to the database, then run the same command again",
+                    next_step="see to the database or to --endpoint, then run the same command again",
                 ) from error
             self._sleep(retry.delay_s(self._rng))
+
+    def _wait_text(self, what: str, faults: list[Fault]) -> str:
+        last = f" (last: {faults[-1]})" if faults else ""
+        limit = f"{self.policy.max_attempts} attempts of at most {self.timeout_s:g} s"
+        return f"{self.endpoint.url}: waiting for the answer to {what}{last}; giving up after {limit}"
 
     def _admitted(self, answer: Answer) -> Answer:
         if answer.status in (401, 403):
@@ -178,9 +196,10 @@ class Client:
             return Fault("malformed", f"{n_bytes} bytes instead of {expected}")
         waits = response.headers.get("Retry-After")
         wait_s = parse_retry_after(waits, self.policy) if waits else None
-        if response.status_code in self.retry_statuses:
-            return Fault(str(response.status_code), retry_after_s=wait_s)
-        return Answer(response.status_code, b"".join(pieces), wait_s)
+        status, body = response.status_code, b"".join(pieces)
+        if status in self.retry_statuses:
+            return Fault.of_status(status, describe_answer(status, body), wait_s)
+        return Answer(status, body, wait_s)
 
 
 def refused_credentials(endpoint: Endpoint, status: int) -> TargetError:

@@ -63,10 +63,15 @@ class Engram:
         return Verdict.RETRY
 
     def reason(self, status: int, body: bytes) -> str:
-        """Return status, Engram's code and message; else the beginning of the body."""
-        text = _message_of(body) or body.decode("utf-8", "replace")
-        text = " ".join(text.split())[:_REASON_CHARACTERS]
-        return f"{status} {text}".strip()
+        """Return what :func:`describe_answer` does."""
+        return describe_answer(status, body)
+
+
+def describe_answer(status: int, body: bytes) -> str:
+    """Return status, Engram's code and message; else the beginning of the body."""
+    text = _message_of(body) or body.decode("utf-8", "replace")
+    text = " ".join(text.split())[:_REASON_CHARACTERS]
+    return f"{status} {text}".strip()
 
 
 def _message_of(body: bytes) -> str:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from synthgen.errors import InputError, TargetError
+from synthgen.errors import TargetError
 from synthgen.ingest.client import Answer, Client
 from synthgen.ingest.fingerprints import fingerprint, parse_body
+from synthgen.ingest.firstline import check_first_row
 from synthgen.ingest.listing import LIST_ROUTE, count_of, fetch_items, space_header
 from synthgen.ingest.target import Target, Verdict
 from synthgen.specs import RowReader
@@ -41,23 +42,22 @@ class FirstRows:
 
 @dataclass
 class FirstCheck:
-    """Checks the first of ``n_rows`` rows against ``target``; ``spaces`` holds None for the default one."""
+    """Checks the first of ``n_rows`` rows against ``target``; ``spaces`` holds None for the default one.
+
+    ``name``: what messages call the input.
+    """
 
     client: Client
     target: Target
     reader: RowReader
     spaces: tuple[str | None, ...]
     n_rows: int
+    name: str
     _bodies: dict[int, bytes] = field(default_factory=dict)
 
     def run(self) -> FirstRows:
         """Return what was found; raise TargetError or InputError with what is wrong."""
-        if not isinstance(parse_body(self._body(0)).get("id"), str):
-            raise InputError(
-                "the first memory has no id, so that sending it twice would store it twice",
-                where="row 0",
-                next_step="give every memory an id",
-            )
+        check_first_row(self._body(0), self.name)
         for route in self.target.routes:
             accepted = self._try_route(route)
             if accepted is not None:
@@ -72,7 +72,7 @@ class FirstCheck:
     def _try_route(self, route: str) -> list[int] | None:
         """Return the accepted rows, or None when there is no such route."""
         accepted: list[int] = []
-        refusal = ""
+        refusal: Answer | None = None
         for index, space in enumerate(self.spaces[:_MAX_SPACES]):
             stored: list[int] = []
             for row in range(index, self.n_rows, len(self.spaces))[:_TRIED_ROWS]:
@@ -85,10 +85,10 @@ class FirstCheck:
                     self._check_id(row, answer, route)
                     stored.append(row)
                 else:
-                    refusal = self.target.reason(answer.status, answer.body)
+                    refusal = answer
             self._read_back(space, stored, route)
             accepted += stored
-        if not accepted and self.n_rows > len(self._bodies):
+        if refusal is not None and not accepted and self.n_rows > len(self._bodies):
             raise self._refusal(route, refusal)
         return accepted
 
@@ -97,11 +97,15 @@ class FirstCheck:
             self._bodies[row] = self.reader.read(row, row + 1)[0]
         return self._bodies[row]
 
-    def _refusal(self, route: str, reason: str) -> TargetError:
+    def _refusal(self, route: str, answer: Answer) -> TargetError:
+        reason = self.target.reason(answer.status, answer.body).rstrip(".")
+        next_step = "mend the input (are there 768 components?) or choose another database"
+        if self.target.judge(answer.status) is Verdict.RETRY:  # whatever the rows are
+            next_step = "see to the database, then run the same command again"
         return TargetError(
             f"the database refuses each of the first {len(self._bodies)} rows, the last with: {reason}",
             where=f"{self.target.endpoint.url}{route}",
-            next_step="mend the input (are there 768 components?) or choose another database",
+            next_step=next_step,
         )
 
     def _check_id(self, row: int, answer: Answer, route: str) -> None:

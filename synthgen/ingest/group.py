@@ -196,11 +196,11 @@ class Group:
         reason = self._plan.target.reason(reply.status, reply.body)
         if verdict is Verdict.RETRY:
             wait_s = parse_retry_after(reply.retry_after, self._policy) if reply.retry_after else None
-            self._failed(job, Fault(str(reply.status), reason, wait_s))
+            self._failed(job, Fault.of_status(reply.status, reason, wait_s))
             return
-        self._recorder.stats.errors[str(reply.status)] += 1
+        self._recorder.stats.refusals[str(reply.status)] += 1
         if verdict is Verdict.DEAD:
-            self._outlook.alive()
+            self._outlook.alive(time.perf_counter())
             self._bury(job, reason)
         else:
             self._lose(job)
@@ -290,8 +290,8 @@ class Group:
                 self._idle.append(connection)
 
     def _take_stats(self) -> Stats:
-        now_s = time.perf_counter()
-        return self._recorder.take(now_s, self._outlook.describe(now_s))
+        now_s, waiting = time.perf_counter(), not self._is_quiet or bool(self._later)
+        return self._recorder.take(now_s, self._outlook.describe(now_s, waiting=waiting))
 
     def _resolve(self) -> list[Address]:
         try:

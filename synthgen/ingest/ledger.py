@@ -13,6 +13,7 @@ the line that counts them, and the line tells how long their files were, so that
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -103,8 +104,9 @@ class LedgerState:
 class Ledger:
     """The ledger at ``path``, ours alone while open.
 
-    Opening creates it, or reads it (a torn last line is cut off). Raises InputError when it belongs to
-    something else or is damaged, ResourceError when another run holds it or the disk refuses.
+    Opening creates it, or reads it (a torn last line is cut off); closing takes it away again when it says
+    nothing but whose it is. Raises InputError when it belongs to something else or is damaged, ResourceError
+    when another run holds it or the disk refuses.
     """
 
     def __init__(self, path: Path, key: LedgerKey) -> None:
@@ -114,9 +116,12 @@ class Ledger:
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         self._descriptor = -1
         self._synced_s = 0.0
+        self._has_lines = False
 
     def __enter__(self) -> Ledger:
         check_parent_folder(self.path)
+        if self.path.exists() and not self.path.is_file():
+            raise InputError("not a regular file", where=str(self.path), next_step="give another --ledger")
         with explain_os_errors(self.path):
             free = self._lock.acquire()
         if not free:
@@ -128,18 +133,25 @@ class Ledger:
         try:
             self._open()
         except BaseException:
-            self._lock.release()
+            self._close()
             raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if not self._has_lines:  # it tells of nothing, and would stand in the way of another input
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        self._close()
+
+    def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        self._lock.release()
+        self._lock.remove()
 
     def start_run(self, settings: Mapping[str, Any]) -> None:
         """Note the settings of a run that is about to send; they may differ from run to run."""
+        self._has_lines = True
         self._append({"run": dict(settings)})
         self.sync()
 
@@ -161,6 +173,7 @@ class Ledger:
             if dead_here:
                 line["dead_bytes"] = list(dead_bytes)
             lines.append(line)
+        self._has_lines = True
         self._append(*lines)  # in one write: ``dead_bytes`` stands for all of them
         for line in lines:
             self.state.add(line)
@@ -204,10 +217,19 @@ class Ledger:
 
     def _read(self, data: bytes) -> int:
         """Take all lines in and return how many bytes are sound: the rest is a torn end."""
-        first, newline, _ = data.partition(b"\n")
+        first, newline, rest = data.partition(b"\n")
         if not newline and (_MARK.startswith(first) or first.startswith(_MARK)):
             return 0  # the very first write was cut short
-        self._check_header(first)
+        difference = self._check_header(first)
+        self._has_lines = b"\n" in rest
+        if difference and not self._has_lines:
+            return 0  # it belongs to another run, which sent nothing
+        if difference:
+            raise InputError(
+                f"the ledger belongs to another run: {difference}",
+                where=str(self.path),
+                next_step="repeat the old command, give another --ledger, or delete it to start over",
+            )
         position = len(first) + 1
         lines = data[position:].split(b"\n")
         for number, line in enumerate(lines[:-1], 2):
@@ -222,7 +244,8 @@ class Ledger:
             position += len(line) + 1
         return position
 
-    def _check_header(self, line: bytes) -> None:
+    def _check_header(self, line: bytes) -> str:
+        """Return how the first line differs from ours."""
         header = _document(line)
         if header is None or "synthgen_ledger" not in header:
             raise InputError(
@@ -234,13 +257,7 @@ class Ledger:
                 where=str(self.path),
                 next_step="finish with the version of synthgen that began it, or give another --ledger",
             )
-        difference = self.key.difference(header)
-        if difference:
-            raise InputError(
-                f"the ledger belongs to another run: {difference}",
-                where=str(self.path),
-                next_step="repeat the old command, give another --ledger, or delete it to start over",
-            )
+        return self.key.difference(header)
 
     def _take(self, line: bytes) -> bool:
         document = _document(line)

@@ -8,7 +8,7 @@ only what is listed counts.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,9 +19,14 @@ import xxhash
 from numpy.typing import NDArray
 
 from synthgen.errors import TargetError
-from synthgen.ingest.client import Client
+from synthgen.ingest.client import Client, never
 from synthgen.ingest.endpoint import parse_endpoint
 from synthgen.ingest.engram import SPACE_HEADER
+from synthgen.ingest.retry import RETRY_STATUSES, RetryPolicy
+
+#: How long a first contact may take: an endpoint that takes connections and is silent is no database.
+FIRST_CONTACT = RetryPolicy(max_attempts=3, give_up_s=30.0)
+FIRST_TIMEOUT_S = 10.0
 
 LIST_ROUTE = "/api/v1/memories"
 PAGE_ROWS = 1_000
@@ -54,12 +59,13 @@ class Health:
     document: dict[str, Any]
 
 
-def check_health(endpoint: str, *, timeout_s: float = 10.0) -> Health:
+def check_health(endpoint: str, *, cancelled: Callable[[], bool] = never) -> Health:
     """Return the health of the database at ``endpoint``; raise TargetError when it is none of Engram's kind.
 
-    An unhealthy server (503) is reported as such, not raised: it may still recover.
+    An unhealthy server (503) is reported as such, not raised: it may still recover. One that is silent is
+    given up after half a minute.
     """
-    with Client(parse_endpoint(endpoint), timeout_s, patient=False, retry_statuses=frozenset()) as client:
+    with _first_contact(endpoint, frozenset(), cancelled) as client:
         answer = client.get("/health")
     document = _document(answer.body)
     if document.get("service") != "engram":
@@ -71,10 +77,25 @@ def check_health(endpoint: str, *, timeout_s: float = 10.0) -> Health:
     return Health(str(document.get("status")), "engram", str(document.get("version", "")), document)
 
 
-def count_hint(endpoint: str, space: str | None = None, *, timeout_s: float = 10.0) -> int:
+def count_hint(endpoint: str, space: str | None = None) -> int:
     """Return how many memories the database claims to hold in ``space``: a hint, it may overstate."""
-    with Client(parse_endpoint(endpoint), timeout_s, patient=False) as client:
+    with _first_contact(endpoint) as client:
         return count_of(client, space)
+
+
+def _first_contact(
+    endpoint: str,
+    retry_statuses: frozenset[int] = RETRY_STATUSES,
+    cancelled: Callable[[], bool] = never,
+) -> Client:
+    return Client(
+        parse_endpoint(endpoint),
+        FIRST_TIMEOUT_S,
+        FIRST_CONTACT,
+        cancelled,
+        patient=False,
+        retry_statuses=retry_statuses,
+    )
 
 
 def count_of(client: Client, space: str | None) -> int:

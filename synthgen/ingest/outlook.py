@@ -8,6 +8,8 @@ from synthgen.ingest.retry import Fault, RetryPolicy
 
 #: Failures in a row that make a pause: this many, and twice the connections.
 _PAUSE_AFTER = 10
+#: Seconds without anything good, while answers are waited for, that are worth telling.
+_SILENT_S = 5.0
 
 
 class Outlook:
@@ -20,6 +22,7 @@ class Outlook:
         self.paused = False
         self.last_fault = Fault("")
         self.good_s = now_s
+        self._heard_s = now_s
         self._policy = policy
         self._pause_after = _PAUSE_AFTER + 2 * n_connections
         self._rng = rng
@@ -31,10 +34,11 @@ class Outlook:
     def good(self, now_s: float) -> None:
         """Take note of an acknowledgement."""
         self.good_s = now_s
-        self.alive()
+        self.alive(now_s)
 
-    def alive(self) -> None:
+    def alive(self, now_s: float) -> None:
         """Take note that somebody read a request, even if it was refused."""
+        self._heard_s = now_s
         self._n_bad = 0
         self.paused = False
 
@@ -64,10 +68,14 @@ class Outlook:
         """Return whether nothing good came for so long that the run should end."""
         return self._n_bad > 0 and now_s - self._bad_since_s >= self._policy.away_s
 
-    def describe(self, now_s: float) -> str:
-        """Return why nothing is sent, for people; nothing when all is well."""
+    def describe(self, now_s: float, *, waiting: bool) -> str:
+        """Return why nothing is stored, for people; nothing when all is well. ``waiting``: for answers."""
+        silent_s, held_s = now_s - self._heard_s, self._hold_s - now_s
         if self.paused:
             return f"paused: {self.last_fault}, nothing good for {now_s - self.good_s:.0f} s"
-        if now_s < self._hold_s:
-            return f"waiting {self._hold_s - now_s:.0f} s, as asked by the server ({self.last_fault.kind})"
+        if held_s >= 1:
+            return f"waiting {held_s:.0f} s, as asked by the server ({self.last_fault})"
+        if waiting and silent_s >= _SILENT_S:
+            last = f" (last: {self.last_fault})" if self._n_bad else ""
+            return f"nothing good for {silent_s:.0f} s{last}"
         return ""

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from synthgen.ingest.tally import (
     Comparison,
     Expectations,
     PageCount,
+    SharedIds,
     Shelf,
     sort_ids,
 )
@@ -88,12 +90,14 @@ def reconcile(plan: VerifyPlan) -> VerifyReport:
         shared = sort_ids(shelf)
         pages = _list_parallel(plan, shelf) if plan.n_processes > 1 else _list_in_order(plan, shelf)
         flags = shelf.array("flags")
+        shared.settle(flags)
         expected = np.ones(plan.truth.n_rows, dtype=np.bool_)
         expected[[row for row in plan.excluded if row < plan.truth.n_rows]] = False
         if np.any(expected & ((flags & FOUND == 0) | (flags & TWICE > 0))):
             first = flags.copy()
             flags[:] = 0
             pages = _list_in_order(plan, shelf)
+            shared.settle(flags)
             flags[:] = (first | flags) & ~np.uint8(TWICE) | (first & flags & TWICE)
         result = _Result(plan, np.array(flags), expected, shared, pages)
         return result.report(time.monotonic() - started_s)
@@ -214,7 +218,8 @@ class _Reading:
 
 def _list_worker(channel: Channel, reading: _Reading, shelf: Shelf) -> None:
     comparison = Comparison(shelf)
-    with Client(parse_endpoint(reading.endpoint), reading.timeout_s, reading.policy) as client:
+    endpoint = parse_endpoint(reading.endpoint)
+    with Client(endpoint, reading.timeout_s, reading.policy, tell=None) as client:
         while (assignment := channel.get()) is not None:
             space, offset, limit = assignment.task
             items = fetch_items(client, reading.spaces[space], offset, limit, embeddings=True)
@@ -229,7 +234,7 @@ class _Result:
     plan: VerifyPlan
     flags: NDArray[np.uint8]
     expected: NDArray[np.bool_]
-    shared: NDArray[np.int64]
+    shared: SharedIds
     pages: Pages
 
     def report(self, elapsed_s: float) -> VerifyReport:
@@ -246,7 +251,7 @@ class _Result:
             n_found=int(found.sum()),
             n_missing=int(masks["missing"].sum()),
             n_duplicated=int(masks["listed twice"].sum()),
-            n_shared_ids=len(self.shared),
+            n_shared_ids=len(self.shared.rows),
             n_different={name: int(mask.sum()) for name, mask in different.items()},
             n_foreign=sum(page.n_foreign for space in self.pages for page in space),
             elapsed_s=elapsed_s,
@@ -274,8 +279,10 @@ class _Result:
             for what, mask in masks.items():
                 rows = np.flatnonzero(mask)[:_EXAMPLES].tolist()
                 named += [describe_row(row, reader.read(row, row + 1)[0], what) for row in rows]
-            for row in self.shared[:_EXAMPLES].tolist():
-                named.append(describe_row(row, reader.read(row, row + 1)[0], "an id used twice"))
+            later = self.shared.rows != self.shared.firsts
+            pairs = zip(self.shared.rows[later].tolist(), self.shared.firsts[later].tolist(), strict=True)
+            for row, first in islice(pairs, _EXAMPLES):
+                named.append(describe_row(row, reader.read(row, row + 1)[0], f"has the id of row {first:,}"))
         finally:
             reader.close()
         return tuple(named)

@@ -28,7 +28,8 @@ class VerifyReport:
 
     ``n_expected`` rows were looked for; each is found by its id or missing; found ones may differ (by field:
     content, embedding, confidence; tolerance 0) or be listed more than once. ``n_shared_ids`` rows have an id
-    that another row has, too: only one of them can be there. ``n_foreign`` listed memories are not of this
+    that another row of their space has, too: one memory can be there for all of them, so they are found when
+    it is, and never proven. ``n_foreign`` listed memories are not of this
     input, which is no fault. ``examples`` name the first faulty rows. ``n_sampled`` is None for a full check.
     """
 
@@ -76,11 +77,14 @@ class VerifyReport:
         )
         head = f"{verdict}: {self.n_found:,} of {self.n_expected:,} rows found by id in {self.endpoint}"
         faults = {"missing": self.n_missing, "listed twice": self.n_duplicated, **self._different()}
-        faults["with an id used twice"] = self.n_shared_ids
+        faults["that share their id with another row"] = self.n_shared_ids
         told = ", ".join(f"{count:,} {name}" for name, count in faults.items() if count) or "all equal"
         tail = f"checked {what} in {format_duration(self.elapsed_s)} ({rate:,.0f}/s)"
         others = f", {self.n_foreign:,} memories of others" if self.n_foreign else ""
-        return [f"{head}, {told}{others}", tail, *self.examples]
+        lines = [f"{head}, {told}{others}", tail, *self.examples]
+        if self.n_shared_ids:
+            lines.append("of rows with one id the database keeps one: give every memory an id of its own")
+        return lines
 
     def _different(self) -> dict[str, int]:
         return {f"with another {name}": count for name, count in self.n_different.items()}
@@ -140,6 +144,7 @@ class IngestReport:
             "n_sent": self.stats.n_sent,
             "n_retries": self.stats.n_retries,
             "errors": dict(self.stats.errors),
+            "refusals": dict(self.stats.refusals),
             "n_groups": self.n_groups,
             "elapsed_s": self.elapsed_s,
             "rate_per_s": self.rate_per_s,

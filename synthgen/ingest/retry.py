@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 #: Answers that say "not now": the request may be repeated (RFC 9110, 15.5 and 15.6; RFC 6585, 4; RFC 8470).
 RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 #: What is wrong with the server or the way to it, whatever the row: no row dies of these.
-_SERVER_WIDE = frozenset({"connect", "429", "503"})
+_SERVER_WIDE = frozenset({"connect", "429", "503", "507"})
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+    @classmethod
+    def of_status(cls, status: int, reason: str, retry_after_s: float | None = None) -> Fault:
+        """Return the fault that an answer with ``status`` is; ``reason`` may begin with it."""
+        kind = str(status)
+        return cls(kind, reason.removeprefix(kind).strip().rstrip("."), retry_after_s)
 
 
 class GaveUp(Exception):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from synthgen.errors import UsageError
 from synthgen.ingest.endpoint import parse_endpoint
 from synthgen.ingest.engram import Engram, check_space
+from synthgen.ingest.firstline import check_first_row
 from synthgen.ingest.ledger import Ledger, LedgerKey
 from synthgen.ingest.listing import check_health
 from synthgen.ingest.reconcile import VerifyPlan, reconcile
@@ -74,6 +75,8 @@ def verify(
     read, InputError when the source cannot; what differs is in the report, not raised.
     """
     check_health(endpoint)
+    with contextlib.closing(source.open()) as reader:
+        check_first_row(reader.read(0, 1)[0], source.name)
     with _interrupts() as cancelled:
         plan = VerifyPlan(
             source,

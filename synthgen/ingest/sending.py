@@ -21,6 +21,7 @@ from synthgen.ingest.firstcheck import FirstCheck, FirstRows
 from synthgen.ingest.group import GroupPlan, run_group
 from synthgen.ingest.ledger import Ledger
 from synthgen.ingest.listing import check_health
+from synthgen.ingest.notice import Lasting
 from synthgen.ingest.plan import Batch, plan_batches
 from synthgen.ingest.reconcile import describe_row
 from synthgen.ingest.report import IngestReport
@@ -29,7 +30,7 @@ from synthgen.ingest.stats import Stats, cpu_seconds
 from synthgen.ingest.supply import Outcome
 from synthgen.runtime.memory import available_cores
 from synthgen.runtime.pool import Done, Note, Pool, Restarted
-from synthgen.runtime.progress import Progress
+from synthgen.runtime.progress import Progress, format_duration
 from synthgen.specs import IngestSpec, RowReader, RowSource
 
 _EXAMPLES = 5
@@ -64,6 +65,7 @@ class Sending:
     reasons: list[str] = field(default_factory=list)
     _failure: SynthgenError | None = None
     _troubles: dict[int, str] = field(default_factory=dict)
+    _lasting: Lasting = field(default_factory=Lasting)
 
     def __post_init__(self) -> None:
         self.n_rows = self.source.n_rows
@@ -80,7 +82,7 @@ class Sending:
     def run(self) -> None:
         """Send all that is pending."""
         if self.ledger.state.finished.count(self.n_rows) == self.n_rows:
-            check_health(self.spec.endpoint)
+            check_health(self.spec.endpoint, cancelled=self.cancelled)
             return
         with contextlib.closing(self.source.open()) as reader:
             first = self._check_first(reader)
@@ -98,16 +100,17 @@ class Sending:
         if self._failure is not None:
             raise self._failure
         if self.cancelled() and self.n_acked + self.n_dead < self.n_rows:
+            trouble = f" ({self._trouble})" if self._trouble else ""
             raise Interrupted(
-                f"stopped with {self.n_acked:,} of {self.n_rows:,} rows acknowledged",
+                f"stopped with {self.n_acked:,} of {self.n_rows:,} rows acknowledged{trouble}",
                 where=str(self.ledger.path),
                 next_step="run the same command again to continue",
             )
 
     def _check_first(self, reader: RowReader) -> FirstRows:
-        check_health(self.spec.endpoint)
+        check_health(self.spec.endpoint, cancelled=self.cancelled)
         with Client(self.target.endpoint, self.spec.timeout_s, self.policy, self.cancelled) as client:
-            return FirstCheck(client, self.target, reader, self.spaces, self.n_rows).run()
+            return FirstCheck(client, self.target, reader, self.spaces, self.n_rows, self.source.name).run()
 
     def _settings(self, first: FirstRows) -> dict[str, object]:
         return {
@@ -190,10 +193,21 @@ class Sending:
         self.stats.add(stats)
         self._troubles[worker] = stats.trouble
 
+    @property
+    def _trouble(self) -> str:
+        """What a group waits for, if any does."""
+        return next((trouble for trouble in self._troubles.values() if trouble), "")
+
     def _show(self) -> None:
-        trouble = next((trouble for trouble in self._troubles.values() if trouble), "")
+        trouble = self._trouble
         note = ", ".join(part for part in (trouble, self.stats.describe()) if part)
         self._progress.update(min(self.n_rows, self._shown_base + self.stats.n_acked), note)
+        self._lasting.update(trouble and self._wait_text(trouble), time.monotonic())
+
+    def _wait_text(self, trouble: str) -> str:
+        known = f"{self._progress.done:,} of {self.n_rows:,} rows acknowledged"
+        limit = format_duration(self.policy.away_s)
+        return f"{self.target.endpoint.url}: {trouble} ({known}); trying on, for {limit} at most"
 
     def report(self) -> IngestReport:
         """Return how it went."""

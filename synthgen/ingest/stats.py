@@ -16,14 +16,16 @@ _N_BUCKETS = 8 * _BUCKETS_PER_DECADE + 1
 
 @dataclass
 class Stats:
-    """What happened since the last report of a group: requests sent and answered well, retries, errors by
-    class, CPU seconds, and latencies as counts by bucket. ``trouble``: what the group waits for, if anything.
+    """What happened since the last report of a group: requests sent and answered well, rows sent again,
+    errors by class after which something was sent again, refusals for good by status, CPU seconds, and
+    latencies as counts by bucket. ``trouble``: what the group waits for, if anything.
     """
 
     n_sent: int = 0
     n_acked: int = 0
     n_retries: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
     cpu_s: float = 0.0
     trouble: str = ""
@@ -34,6 +36,7 @@ class Stats:
         self.n_acked += other.n_acked
         self.n_retries += other.n_retries
         self.errors.update(other.errors)
+        self.refusals.update(other.refusals)
         self.latencies.update(other.latencies)
         self.cpu_s += other.cpu_s
 
@@ -50,11 +53,12 @@ class Stats:
         return float(10 ** ((bucket + 0.5) / _BUCKETS_PER_DECADE) / 1e3)
 
     def describe(self) -> str:
-        """Return retries, errors by class and latencies for people."""
+        """Return what was tried again, what was refused, and latencies, for people."""
         parts = []
-        if self.errors:
-            kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.errors.most_common(4))
-            parts.append(f"{self.n_retries:,} retries ({kinds})")
+        for what, counts in (("tried again", self.errors), ("refused", self.refusals)):
+            if counts:
+                kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(4))
+                parts.append(f"{counts.total():,} {what} ({kinds})")
         if self.latencies:
             parts.append(f"p50 {self.latency_ms(0.5):.1f} ms, p99 {self.latency_ms(0.99):.1f} ms")
         return ", ".join(parts)

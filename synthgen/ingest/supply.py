@@ -160,6 +160,9 @@ class Later:
         self._heap: list[tuple[float, int, Job]] = []
         self._n_added = 0
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def add(self, job: Job, due_s: float) -> None:
         """Keep ``job`` until ``due_s``."""
         self._n_added += 1

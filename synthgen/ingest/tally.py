@@ -20,7 +20,10 @@ from synthgen.specs import RowReader
 FOUND, CONTENT, EMBEDDING, CONFIDENCE, TWICE = 1, 2, 4, 8, 16
 DIFFERENT = {"content": CONTENT, "embedding": EMBEDDING, "confidence": CONFIDENCE}
 
-#: Arrays by name: type, and whether they exist before the database is read.
+#: Makes an id of one space another one in the next: each space can hold a memory of that id.
+_SPACE_SALT = 0x9E37_79B9_7F4A_7C15
+
+#: Arrays by name.
 _TYPES: dict[str, Any] = {
     "prints": PRINT,
     "hashes": np.uint64,
@@ -59,25 +62,50 @@ class Expectations:
 
     def __init__(self, shelf: Shelf, reader: RowReader) -> None:
         self._reader = reader
+        self._n_spaces = shelf.n_spaces
         self._prints = shelf.array("prints")
         self._hashes = shelf.array("hashes")
 
     def fill(self, start: int, stop: int) -> None:
         """Compute the rows [start, stop) from their source."""
         hashes, prints = read_bodies(self._reader.read(start, stop))
-        self._hashes[start:stop] = hashes
+        spaces = np.arange(start, stop, dtype=np.uint64) % np.uint64(self._n_spaces)
+        named = hashes != NO_ID
+        self._hashes[start:stop] = np.where(named, hashes ^ (spaces * np.uint64(_SPACE_SALT)), hashes)
         self._prints[start:stop] = prints
 
 
-def sort_ids(shelf: Shelf) -> NDArray[np.int64]:
-    """Sort the id hashes for look-up; return rows whose id another row has, too (without an id: not)."""
+@dataclass(frozen=True)
+class SharedIds:
+    """Rows whose id another row of their space has, too, in ascending order, and for each the first such row
+    (itself, where it is the first): the database can hold one memory for all of them.
+    """
+
+    rows: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+
+    def settle(self, flags: NDArray[np.uint8]) -> None:
+        """Give all rows of one id one fate: they are found when the id is listed. Which of them the memory
+        should equal cannot be told.
+        """
+        flags[self.rows] = flags[self.firsts] & np.uint8(FOUND | TWICE)
+
+
+def sort_ids(shelf: Shelf) -> SharedIds:
+    """Sort the id hashes for look-up; return which rows share one (those without an id do not)."""
     hashes = shelf.array("hashes")
     order = np.argsort(hashes, kind="stable")
     shelf.array("order")[:] = order
     ordered = hashes[order]
     hashes[:] = ordered
-    same = (ordered[1:] == ordered[:-1]) & (ordered[1:] != NO_ID)
-    return np.unique(np.concatenate([order[1:][same], order[:-1][same]]))
+    repeats = np.zeros(len(ordered), np.bool_)
+    repeats[1:] = (ordered[1:] == ordered[:-1]) & (ordered[1:] != NO_ID)
+    shared = repeats.copy()
+    shared[:-1] |= repeats[1:]
+    places = np.flatnonzero(shared)
+    leaders = np.maximum.accumulate(np.where(repeats[places], 0, places))
+    by_row = np.argsort(order[places])
+    return SharedIds(order[places][by_row], order[leaders][by_row])
 
 
 @dataclass(frozen=True)
@@ -114,13 +142,12 @@ class Comparison:
     def _look_up(
         self, space: int, items: list[dict[str, Any]]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        hashes = np.array([hash_id(item["id"]) for item in items], dtype=np.uint64)
+        salt = space * _SPACE_SALT % 2**64
+        hashes = np.array([hash_id(item["id"]) ^ salt for item in items], dtype=np.uint64)
         if self._shelf.n_rows == 0 or len(items) == 0:
             return np.zeros(len(items), np.int64), np.zeros(len(items), np.bool_)
         places = np.minimum(np.searchsorted(self._sorted, hashes), self._shelf.n_rows - 1)
-        rows = np.asarray(self._order[places])
-        known = (self._sorted[places] == hashes) & (rows % self._shelf.n_spaces == space)
-        return rows, np.asarray(known)
+        return np.asarray(self._order[places]), np.asarray(self._sorted[places] == hashes)
 
     def _mark(self, rows: NDArray[np.int64], flags: NDArray[np.uint8]) -> None:
         again = (self._flags[rows] & FOUND) > 0

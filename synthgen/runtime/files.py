@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
@@ -17,6 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import InputError, ResourceError
+
+#: What to do about an error of the system, by its number.
+_ADVICE = {
+    errno.ENOSPC: "free some room, or name another disk,",
+    errno.EDQUOT: "free some room, or name another disk,",
+    errno.EACCES: "name a place that you may write to",
+    errno.EPERM: "name a place that you may write to",
+    errno.EROFS: "name a place that can be written to",
+    errno.ENOTDIR: "name another place",
+    errno.EISDIR: "name another place",
+}
 
 
 def sync_folder(folder: Path) -> None:
@@ -105,12 +117,21 @@ def check_free_space(folder: Path, needed_bytes: int) -> None:
 
 
 def check_parent_folder(path: Path) -> None:
-    """Raise InputError unless the folder of ``path`` exists and can be written to."""
+    """Raise InputError unless a file can have the name ``path``: no folder has it, and the folder that it
+    lies in exists and can be written to.
+    """
+    refuse_folder(path)
     folder = path.absolute().parent
     if not folder.is_dir():
         raise InputError("no such folder", where=str(folder), next_step="make it, or name another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError("folder is not writable", where=str(folder), next_step="name another")
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise InputError when ``path`` is a folder."""
+    if path.is_dir():
+        raise InputError("is a folder", where=str(path), next_step="name a file in it")
 
 
 @contextlib.contextmanager
@@ -127,8 +148,13 @@ def os_error_about(path: Path, error: OSError) -> ResourceError:
     return ResourceError(
         error.strerror or str(error),
         where=str(path),
-        next_step="mend that and run the same command again; what is finished is kept",
+        next_step=f"{advice_on(error)}; what is finished is kept",
     )
+
+
+def advice_on(error: OSError) -> str:
+    """Return what to do about an error of the system."""
+    return f"{_ADVICE.get(error.errno or 0, 'mend that')} and run the same command again"
 
 
 class FileLock:
@@ -149,9 +175,13 @@ class FileLock:
         if not self._still_named(descriptor):  # its last holder removed it in between
             os.close(descriptor)
             return self.acquire()
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        except OSError:
+            self.remove()
+            raise
         return True
 
     def _still_named(self, descriptor: int) -> bool:

@@ -64,11 +64,12 @@ class Channel:
 
 @contextlib.contextmanager
 def worker_environment() -> Iterator[None]:
-    """Start workers within this block: numeric libraries held to one thread, Ctrl-C kept from them.
+    """Start workers within this block: numeric libraries held to one thread, signals to stop kept from them.
 
-    Ctrl-C reaches every process of a terminal's group; one that is still starting would die of it, loudly.
+    Ctrl-C reaches every process of a terminal's group, SIGTERM of `timeout` or systemd every one of theirs: a
+    worker that died of it would take with it what it has not reported; one that is starting, loudly.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         with _one_thread():
             yield
@@ -94,7 +95,8 @@ def worker_main(
     connection: Connection, index: int, target: Callable[..., None], args: tuple[Any, ...]
 ) -> None:
     """Run ``target`` in a worker; tell the parent what it raised."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         target(Channel(connection, index), *args)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 from typing import Any
@@ -31,7 +32,6 @@ def bind(spec: ServeSpec) -> socket.socket:
 
     Raises ResourceError when the port is taken or the address is not of this machine.
     """
-    where = f"{spec.host}:{spec.port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             spec.host, spec.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -49,10 +49,18 @@ def bind(spec: ServeSpec) -> socket.socket:
     except OSError as error:
         raise ResourceError(
             f"cannot listen there ({error.strerror or error})",
-            where=where,
-            next_step="stop what uses the port, or choose another --port (0 takes a free one)",
+            where=f"{spec.host or repr(spec.host)}:{spec.port}",
+            next_step=_advice(error),
         ) from error
     return listener
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "give as --host an address or a name of this machine, such as 127.0.0.1; 0.0.0.0 takes all"
+    if error.errno == errno.EACCES:
+        return "choose a --port above 1023 (0 takes a free one)"
+    return "stop what uses the port, or choose another --port (0 takes a free one)"
 
 
 def endpoint_of(listener: socket.socket) -> str:

@@ -50,19 +50,27 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _own_folder(folder: Path) -> Iterator[None]:
-    """Hold the lock on the data folder, which is made where it is missing."""
+    """Hold the lock on the data folder, which is made where it is missing; what fails takes it away again."""
     lock = FileLock(folder / LOCK_NAME)
-    with explain_os_errors(folder):
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            sync_folder(folder.parent)
-        free = lock.acquire()
-    if not free:
-        raise _in_use(folder, lock.holder())
-    try:
-        yield
-    finally:
-        lock.release()
+    with contextlib.ExitStack() as on_error:
+        with explain_os_errors(folder):
+            for missing in reversed([parent for parent in (folder, *folder.parents) if not parent.exists()]):
+                missing.mkdir(exist_ok=True)
+                on_error.callback(_remove_if_empty, missing)
+                sync_folder(missing.parent)
+            free = lock.acquire()
+        if not free:
+            raise _in_use(folder, lock.holder())
+        try:
+            yield
+        finally:
+            lock.remove()
+        on_error.pop_all()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _in_use(folder: Path, holder: str) -> ResourceError:

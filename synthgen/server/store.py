@@ -98,8 +98,11 @@ def prepare_database(path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with explain_os_errors(partial):
         partial.unlink(missing_ok=True)
-        _create(partial)
-        publish(partial, path)
+        try:
+            _create(partial)
+            publish(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def read_database_id(path: Path) -> str:

@@ -69,8 +69,10 @@ def test_a_ledger_cut_anywhere_is_readable(tmp_path: Path) -> None:  # 8
         with Ledger(path, KEY) as ledger:
             n_lines = sum(end <= size for end in ends)
             assert n_acked(ledger) == [0, 0, 0, 100, 149, 188][n_lines]
-        kept = path.read_bytes()
-        assert kept == whole[: max(ends[0], *(end for end in (0, *ends) if end <= size))]
+        if n_lines < 2:  # it said nothing but whose it is
+            assert not path.exists()
+        else:
+            assert path.read_bytes() == whole[: max(end for end in ends if end <= size)]
 
 
 def test_noise_at_the_end_is_cut_off_but_not_in_the_middle(tmp_path: Path) -> None:
@@ -144,3 +146,31 @@ def test_dead_letters_that_the_ledger_does_not_know_are_cut_off(tmp_path: Path) 
     again = DeadLetterFile(path, sizes)
     assert again.bodies_path.read_bytes() == b'{"id": "x"}\n'
     assert orjson.loads(again.reasons_path.read_bytes()) == {"row": 3, "reason": "400 no"}
+
+
+def test_a_run_that_sent_nothing_leaves_nothing_and_binds_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "x.ledger"
+    with Ledger(path, KEY):
+        header = path.read_bytes()
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(header)  # as a kill leaves it
+    other = LedgerKey("ffff", "y", KEY.endpoint, ())
+    fill(path, other)
+    with Ledger(path, other) as ledger:
+        assert n_acked(ledger) == 188
+
+
+def test_no_lock_stays_behind(tmp_path: Path) -> None:
+    path = tmp_path / "x.ledger"
+    fill(path)
+    with pytest.raises(InputError), Ledger(path, LedgerKey("ffff", "y", "", ())):
+        pass
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "/dev/zero", "folder"])
+def test_what_is_no_file_is_refused_untouched(tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"not a regular file|is a folder"), Ledger(tmp_path / place, KEY):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]

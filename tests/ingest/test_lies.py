@@ -56,7 +56,7 @@ def test_a_server_that_refuses_all_first_rows_stops_the_run(tmp_path: Path) -> N
 def test_rows_without_ids_are_not_sent(tmp_path: Path) -> None:
     rows = TestRows(10, bodies={0: b'{"content":"x","embedding":[1,0]}'})
     with faulty_server() as server:
-        with pytest.raises(InputError, match="row 0: the first memory has no id"):
+        with pytest.raises(InputError, match="test rows 1, first row: the memory has no id"):
             ingest(rows, spec_for(server.endpoint, tmp_path))
         assert server.n_posts == 0
 

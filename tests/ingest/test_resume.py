@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from synthgen.errors import InputError, ResourceError
-from synthgen.ingest import ingest, verify
+from synthgen.ingest import count_hint, ingest, verify
 from synthgen.specs import IngestSpec
 from tests.ingest.faulty import FaultyServer, during, faulty_server, sometimes
 from tests.ingest.rows import TestRows
@@ -68,6 +68,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -152,19 +153,21 @@ def test_kill_9_of_a_group_ends_in_all_in_the_same_run(server: ServerProcess, tm
     assert command.exact(output)["errors"]["group died"] == 1
 
 
-def test_ctrl_c_once_drains_and_the_same_command_continues(
-    server: ServerProcess, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_drains_and_the_same_command_continues(
+    server: ServerProcess, tmp_path: Path, number: signal.Signals
 ) -> None:  # 3
     command = Command(server, tmp_path)
     process = command.start()
     wait_for(lambda: command.n_lines() >= 4)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, number)  # as a terminal, `timeout` or systemd does
     code, _, errors = command.finish(process)
     assert code == 130
     assert "run the same command again to continue" in errors
+    n_stored = count_hint(server.endpoint, command.space)
     report = command.again()
-    assert report["n_acked_before"] > 0
-    # Drained: nothing that was on its way is sent again, so every row but the first check's was sent once.
+    # Drained: all that is stored is acknowledged, so every row but those of the first check is sent once.
+    assert report["n_acked_before"] == n_stored > 0
     assert report["n_sent"] + report["n_acked_before"] == N_ROWS
 
 

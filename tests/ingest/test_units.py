@@ -150,7 +150,7 @@ def test_an_outlook_pauses_probes_and_gives_up() -> None:
         assert outlook.may_send(float(number)), "too early a pause"
         outlook.bad(Fault("connect", "refused"), float(number))
     assert not outlook.may_send(18.0)
-    assert outlook.describe(18.0) == "paused: connect: refused, nothing good for 18 s"
+    assert outlook.describe(18.0, waiting=True) == "paused: connect: refused, nothing good for 18 s"
     assert outlook.may_probe(18.0)
     assert not outlook.may_probe(18.5)
     assert outlook.may_probe(20.1)
@@ -159,9 +159,16 @@ def test_an_outlook_pauses_probes_and_gives_up() -> None:
     outlook.good(61.0)
     assert outlook.may_send(61.0)
     assert not outlook.is_hopeless(1e9)
-    outlook.bad(Fault("503", retry_after_s=5.0), 70.0)
+    assert outlook.describe(65.0, waiting=True) == outlook.describe(69.0, waiting=False) == ""
+    assert outlook.describe(69.0, waiting=True) == "nothing good for 8 s"
+    outlook.alive(69.5)
+    assert outlook.describe(70.0, waiting=True) == "", "what is refused is answered"
+    outlook.good(61.0)
+    outlook.bad(Fault.of_status(503, "503 Full.", 5.0), 70.0)
     assert not outlook.may_send(74.9)
+    assert outlook.describe(72.0, waiting=True) == "waiting 3 s, as asked by the server (503: Full)"
     assert outlook.may_send(75.0)
+    assert outlook.describe(75.0, waiting=True) == "nothing good for 14 s (last: 503: Full)"
 
 
 # --- rows
@@ -229,3 +236,11 @@ def test_latencies_are_kept_within_five_percent() -> None:
         exact_ms = float(np.quantile(seconds, quantile)) * 1e3
         assert stats.latency_ms(quantile) == pytest.approx(exact_ms, rel=0.05)
     assert Stats().latency_ms(0.5) == 0.0
+
+
+def test_refusals_are_no_retries() -> None:
+    stats = Stats()
+    stats.add(Stats(refusals=Counter({"400": 2})))
+    assert stats.describe() == "2 refused (400 2)"
+    stats.add(Stats(n_retries=3, errors=Counter({"503": 3, "stale": 1}), refusals=Counter({"422": 1})))
+    assert stats.describe() == "4 tried again (503 3, stale 1), 3 refused (400 2, 422 1)"

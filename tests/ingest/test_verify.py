@@ -107,7 +107,32 @@ def test_ids_of_any_form_and_ids_used_twice(tmp_path: Path) -> None:
         assert ingest(rows, spec).exit_code == 0
         report = verify(twice, server.endpoint, quiet=True)
         assert (report.exit_code, report.n_shared_ids) == (1, 2)
-        assert "row 3 (b): an id used twice" in report.lines()
+        assert (report.n_found, report.n_missing, sum(report.n_different.values())) == (4, 0, 0)
+        assert report.lines()[0].endswith("2 that share their id with another row, 1 memories of others")
+        assert report.lines()[2:] == [
+            "row 3 (b): has the id of row 0",
+            "of rows with one id the database keeps one: give every memory an id of its own",
+        ]
+        del server.stored["default"]["b"]
+        report = verify(twice, server.endpoint, quiet=True)
+        assert (report.n_found, report.n_missing, report.n_shared_ids) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_space_holds_a_memory_of_one_id(tmp_path: Path, processes: int) -> None:
+    def body(row: int) -> bytes:
+        return b'{"id":"same","content":"c%d","embedding":[1,0]}' % row
+
+    rows = TestRows(3, bodies={row: body(row) for row in range(3)})
+    spaces = ("alpha", "beta", "gamma")
+    with faulty_server() as server:
+        spec = IngestSpec(server.endpoint, tmp_path / "x.ledger", spaces=spaces, quiet=True)
+        assert ingest(rows, spec).exit_code == 0
+        assert verify(rows, server.endpoint, spaces, processes=processes, quiet=True).is_proven
+        report = verify(rows, server.endpoint, spaces[:2], processes=processes, quiet=True)
+        assert (report.n_shared_ids, report.n_found, report.n_missing) == (2, 3, 0)
+        swapped = verify(rows, server.endpoint, spaces[::-1], processes=processes, quiet=True)
+        assert swapped.n_different["content"] == 2
 
 
 def test_a_sample_finds_a_changed_row_when_it_sees_it(server: ServerProcess) -> None:

@@ -66,6 +66,20 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     assert "Address already in use" in line
 
 
+@pytest.mark.parametrize("host", ["", "no.such.host.invalid", "http://127.0.0.1", "192.0.2.1"])
+def test_a_host_that_is_not_this_one_is_one_clear_line(tmp_path: Path, host: str) -> None:
+    line = _refused(tmp_path / "data", "--host", host)
+    assert "give as --host an address or a name of this machine" in line
+
+
+def test_a_server_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for data in ("old", "old/new", "not/yet/there"):
+            _refused(tmp_path / data, port=taken.getsockname()[1])
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
+
+
 def test_two_servers_never_share_a_port(tmp_path: Path) -> None:
     with running_server(tmp_path / "one") as server:
         assert str(server.port) in _refused(tmp_path / "two", port=server.port)
@@ -89,7 +103,7 @@ def test_signals_stop_it_gracefully_whatever_hangs_on_it(tmp_path: Path, number:
             server.process.send_signal(number)
             assert server.process.wait(STOP_TIMEOUT_S) == 0
         assert server.errors.read_text() == ""
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["memories.db", "server.lock"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["memories.db"]
 
 
 def test_the_end_of_standard_input_stops_it(tmp_path: Path) -> None:
