@@ -12,7 +12,7 @@ from synthgen.cli import main, make_parser
 from synthgen.specs import DatasetSpec
 from tests.datasets import make_model, save_model
 
-COMMANDS = ["run", "serve", "centroids", "fit", "generate", "ingest", "verify", "fidelity"]
+COMMANDS = ["run", "serve", "centroids", "fit", "generate", "queries", "ingest", "verify", "fidelity"]
 
 
 @pytest.fixture
@@ -87,6 +87,27 @@ def test_unknown_flags_and_commands_are_usage_errors(capfd: pytest.CaptureFixtur
             main(arguments)
         assert stop.value.code == 2
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["serve", "--data-dir", ""],
+        ["run", "--output-dir", " "],
+        ["ingest", "--input", ""],
+        ["ingest", "--input", "x", "--ledger", ""],
+        ["verify", "--spec", ""],
+        ["fit", "--output", ""],
+    ],
+)
+def test_a_blank_name_does_not_mean_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(flags)
+    assert stop.value.code == 2 and f"argument {flags[-2]}: names no file or folder" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_config_file_gives_defaults_and_a_flag_wins(

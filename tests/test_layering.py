@@ -22,7 +22,7 @@ ROOMS = {
 #: What a room may import of the package, beside errors and specs, which everybody may.
 ALLOWED = {
     "errors": set(),
-    "specs": {"errors"},
+    "specs": {"errors", "specs"},
     "runtime": {"runtime"},
     "model": {"model", "runtime"},
     "generate": {"generate", "model"},
@@ -33,7 +33,7 @@ ALLOWED = {
     "loadtest": {"loadtest", "formats", "runtime"},
     "fidelity": {"fidelity", "formats", "runtime"},
     "phases": ROOMS,
-    "cli": {"phases", "runtime"},
+    "cli": {"cli", "phases", "runtime"},
 }
 THIRD_PARTY = {
     "errors": set(),

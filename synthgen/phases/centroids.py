@@ -14,7 +14,7 @@ from synthgen.errors import TargetError, UsageError
 from synthgen.model.centroids import save_centroids
 from synthgen.model.kmeans import CentroidFit, fit_centroids
 from synthgen.model.spool import EmbeddingSpool
-from synthgen.phases.memories import name_spaces, read_memories
+from synthgen.phases.memories import RealMemories, name_spaces
 from synthgen.runtime import files
 from synthgen.specs import DEFAULT_SEED, EMBEDDING_DIMENSION
 
@@ -40,16 +40,22 @@ class CentroidOptions:
 def extract_centroids(options: CentroidOptions) -> dict[str, Any]:
     """Read every real memory of the spaces, fit, and write ``output`` (.npy) and its .json; return the .json.
 
-    Synthetic memories (ids ``syn-...``) are left out. The result depends on the memories and the seed, not on
-    the order in which the server lists them. Raises InputError, TargetError.
+    Synthetic memories (ids ``syn-...``, ``qry-...``) are left out. The result depends on the memories and the
+    seed, not on the order in which the server lists them. Raises InputError, TargetError.
     """
     files.check_parent_folder(options.output)
+    folder = options.output.absolute().parent
+    with RealMemories(options.endpoint, options.spaces, folder, quiet=options.quiet) as memories:
+        return centroids_of(memories, options)
+
+
+def centroids_of(memories: RealMemories, options: CentroidOptions) -> dict[str, Any]:
+    """Do what :func:`extract_centroids` does, with memories that others may want, too."""
     started_s = time.monotonic()
-    with EmbeddingSpool(options.output.absolute().parent) as spool:
-        n_synthetic = read_memories(options.endpoint, options.spaces, spool, quiet=options.quiet)
-        _check_dimension(options, spool)
-        fit = fit_centroids(spool, options.n_centroids, options.seed)
-        about = _describe(options, spool, fit, n_synthetic)
+    spool = memories.read()
+    _check_dimension(options, spool)
+    fit = fit_centroids(spool, options.n_centroids, options.seed)
+    about = _describe(options, spool, fit, memories.n_synthetic)
     save_centroids(options.output, fit.model, about)
     return {**about, "digest": fit.model.digest, "elapsed_s": time.monotonic() - started_s}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from synthgen.ingest import IngestReport, VerifyReport, check_health, ingest, ve
 from synthgen.ingest.endpoint import parse_endpoint
 from synthgen.ingest.engram import check_space
 from synthgen.phases.datasets import load_dataset, open_input, source_of
-from synthgen.specs import DEFAULT_ENDPOINT, IngestSpec, RowSource
+from synthgen.specs import DEFAULT_ENDPOINT, QUERY_PREFIX, IngestSpec, RowSource
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,40 @@ def open_named(input_: Path | None, spec: Path | None, limit: int | None = None)
     """Return the rows of a file or of a spec, the first ``limit`` of them where given.
 
     The truth of a generated file is its spec, so that it is checked against the seed and not against itself;
-    where the model is not at hand, the file is checked against its manifest alone.
+    where the model is not at hand, the file is checked against its manifest alone. Queries are refused.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, not {limit}")
     if spec is not None:
-        dataset_rows = source_of(load_dataset(spec))
+        dataset = load_dataset(spec)
+        _refuse_queries(dataset.spec.is_queries, spec)
+        dataset_rows = source_of(dataset)
         named = NamedRows(dataset_rows, dataset_rows, spec.with_name(f"{spec.name}.ledger.jsonl"))
     else:
         assert input_ is not None, "the parser asks for one of the two"
         source = open_input(input_)
+        _refuse_queries(_holds_queries(source), input_)
         named = NamedRows(source, _truth_of(source), input_.with_name(f"{input_.name}.ledger.jsonl"))
     if limit is None or limit >= named.source.n_rows:
         return named
     return replace(named, source=HeadSource(named.source, limit), truth=HeadSource(named.truth, limit))
+
+
+def _refuse_queries(is_queries: bool, where: Path) -> None:
+    if is_queries:
+        raise InputError(
+            "holds queries, which are asked and never stored",
+            where=str(where),
+            next_step="give the dataset that they are meant for",
+        )
+
+
+def _holds_queries(source: RowSource) -> bool:
+    """Return what the manifest says, or without one the first id."""
+    if isinstance(source, DatasetFileSource):
+        return source.manifest.spec.is_queries
+    with contextlib.closing(source.open()) as reader:
+        return reader.read(0, 1)[0].startswith(b'{"id":"%s' % QUERY_PREFIX.encode())
 
 
 def _truth_of(source: RowSource) -> RowSource:
@@ -57,16 +78,16 @@ def _truth_of(source: RowSource) -> RowSource:
 def resolve_spaces(name: str | None, n_spaces: int | None) -> tuple[str, ...]:
     """Return the spaces that --space and --spaces mean: none, one, or NAME-0 to NAME-<N-1>."""
     if n_spaces is None:
-        return (name,) if name else ()
+        return () if name is None else (name,)
     if not 1 <= n_spaces <= 1_000:
         raise UsageError(f"--spaces must be from 1 to 1,000, not {n_spaces}")
-    return tuple(f"{name or 'synthgen'}-{i}" for i in range(n_spaces))
+    return tuple(f"{'synthgen' if name is None else name}-{i}" for i in range(n_spaces))
 
 
 def check_target(endpoint: str | None, space: str | None) -> None:
     """Raise UsageError unless the endpoint is an address and the space a possible name."""
-    parse_endpoint(endpoint or DEFAULT_ENDPOINT)
-    if space:
+    parse_endpoint(DEFAULT_ENDPOINT if endpoint is None else endpoint)
+    if space is not None:
         check_space(space)
 
 

@@ -19,7 +19,7 @@ from synthgen.generate.dataset import Dataset
 from synthgen.model.mixture import load_mixture, save_mixture
 from synthgen.model.mixture_fit import fit_mixture
 from synthgen.model.spool import EmbeddingSpool
-from synthgen.phases.memories import read_memories
+from synthgen.phases.memories import RealMemories
 from synthgen.runtime.files import write_array
 from synthgen.runtime.progress import Progress
 
@@ -30,10 +30,8 @@ _MOST_HELD_OUT = 10_000
 
 @dataclass(frozen=True)
 class RealismOptions:
-    """Where real memories are listed, where model and held-out rows go, and the seed of the choice."""
+    """Where model and held-out rows go, and the seed of the choice."""
 
-    endpoint: str
-    spaces: tuple[str, ...]
     model: Path
     held_out: Path
     seed: int
@@ -61,8 +59,8 @@ class _Part:
         return self.spool.title(int(self.rows[row]))
 
 
-def fit_and_hold_out(options: RealismOptions) -> dict[str, Any]:
-    """Fit the model on the listed memories but a random fifth, and write that fifth beside it.
+def fit_and_hold_out(memories: RealMemories, options: RealismOptions) -> dict[str, Any]:
+    """Fit the model on the memories but a random fifth, and write that fifth beside it.
 
     Returns the model's provenance. What an earlier call left is taken as it is. The choice depends on the ids
     and the seed. Raises InputError, TargetError.
@@ -71,15 +69,14 @@ def fit_and_hold_out(options: RealismOptions) -> dict[str, Any]:
         model = load_mixture(options.model)
         return {**model.about, "digest": model.digest, "already_there": True}
     started_s = time.monotonic()
-    with EmbeddingSpool(options.model.absolute().parent) as spool:
-        read_memories(options.endpoint, options.spaces, spool, quiet=options.quiet)
-        n_held_out = min(_MOST_HELD_OUT, round(len(spool) * _HELD_OUT_SHARE))
-        order = np.random.default_rng(options.seed).permutation(len(spool))
-        progress = Progress("fit", 1, "model", quiet=options.quiet)
-        part = _Part(spool, np.sort(order[n_held_out:]))
-        model = fit_mixture(part, options.seed, note=lambda text: progress.update(0, text))
-        about = {**model.about, "n_held_out": n_held_out, "elapsed_s": time.monotonic() - started_s}
-        write_array(options.held_out, spool.gather(np.sort(order[:n_held_out])))
+    spool = memories.read()
+    n_held_out = min(_MOST_HELD_OUT, round(len(spool) * _HELD_OUT_SHARE))
+    order = np.random.default_rng(options.seed).permutation(len(spool))
+    progress = Progress("fit", 1, "model", quiet=options.quiet)
+    part = _Part(spool, np.sort(order[n_held_out:]))
+    model = fit_mixture(part, options.seed, note=lambda text: progress.update(0, text))
+    about = {**model.about, "n_held_out": n_held_out, "elapsed_s": time.monotonic() - started_s}
+    write_array(options.held_out, spool.gather(np.sort(order[:n_held_out])))
     save_mixture(options.model, replace(model, about=about))
     progress.finish(f"a model of {len(part):,} memories, {n_held_out:,} held out")
     return {**about, "digest": model.digest}
@@ -91,8 +88,8 @@ def judge_dataset(dataset: Dataset, held_out: Path, page: Path, *, quiet: bool) 
     n_rows = min(len(real), dataset.spec.count)
     if n_rows < len(real):
         real = real[:n_rows]
-    grid = 10.0**dataset.spec.decimals
-    blocks = [rows.embeddings / grid for rows in dataset.blocks(0, n_rows)]
+    steps = 10.0**dataset.grid.decimals
+    blocks = [rows.embeddings / steps for rows in dataset.blocks(0, n_rows)]
     synthetic = np.concatenate(blocks).astype(np.float32)
     names = JudgeOptions(real_name="held-out real memories", synthetic_name=f"{dataset.spec.fingerprint[:8]}")
     report = judge(real, synthetic, seed=dataset.spec.seed, quiet=quiet, options=names)

@@ -190,6 +190,7 @@ def test_the_fitted_law_is_judged_against_memories_that_the_fit_never_saw(tmp_pa
     exit_code, out, err = finish(start(folder, "--json", law=()))
     assert exit_code == 0, err
     report = json.loads(out)
+    assert err.count("read memories: 7,533 real") == 1, "the listing serves both fits"
     assert report["fit"]["n_source_rows"] == 6_000 and report["fit"]["n_held_out"] == 1_533
     assert np.load(folder / "heldout.npy").shape == (1_533, 768)
     assert report["ingested"]["verification"]["is_proven"] and report["spec"]["model"]["law"] == "mixture"
@@ -212,7 +213,15 @@ def test_a_server_that_dies_ends_the_run_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [["--space", "A B"], ["--endpoint", "nonsense"], ["--workers", "-1"], ["--memory-budget", "x"]]
+    "flags",
+    [
+        ["--space", "A B"],
+        ["--space", ""],
+        ["--endpoint", "nonsense"],
+        ["--endpoint", ""],
+        ["--workers", "-1"],
+        ["--memory-budget", "x"],
+    ],
 )
 def test_usage_errors_touch_nothing(tmp_path: Path, flags: list[str]) -> None:
     exit_code, _, err = finish(start(tmp_path / "run", *flags))

@@ -1,22 +1,15 @@
-"""What a user asked for, as frozen values that are checked once; and the protocols between rooms.
-
-Imports the standard library and numpy types alone, so that every room may import it.
-"""
+"""A dataset as a value: its spec, its versions and units, its fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from synthgen.errors import InputError, UsageError
+from synthgen.specs.checks import check_integer, check_number
 
 SPEC_FORMAT_VERSION = 1
 #: Raised whenever any byte of any dataset would change; a dataset of another version is refused.
@@ -28,8 +21,13 @@ PACKAGE_OF_GENERATOR = {1: "0.1"}
 CHUNK_ROWS = 1_000
 #: Rows made and encoded at once, in scratch that fits a core's caches; divides a chunk.
 BLOCK_ROWS = 100
-#: Largest number of rows: chunk numbers are one 32-bit word of a SeedSequence key.
-MAX_ROWS = 2**32 * CHUNK_ROWS
+#: Chunk numbers are one 32-bit word of a SeedSequence key. Those of rows lie below this one; from it on lie
+#: the rows that queries are made of, so that no query is a row of a dataset.
+QUERY_CHUNK = 2**31
+#: Largest number of rows.
+MAX_ROWS = QUERY_CHUNK * CHUNK_ROWS
+#: Largest number of queries: each is made of several rows, of as many ranges of chunks (generate/queries.py).
+MAX_QUERIES = 2**28 * CHUNK_ROWS
 #: Digits of the row number in an id.
 ROW_DIGITS = 13
 
@@ -39,12 +37,18 @@ LAW_PARAMETERS = {
     "mixture": ("tightness", "zipf", "near_duplicate_rate", "outlier_rate"),
 }
 
+#: Digits behind the point of a component that can be asked for.
+FEWEST_DECIMALS, MOST_DECIMALS = 4, 7
+
+#: What rows are for: to be stored, or to be asked.
+Role = Literal["rows", "queries"]
+
 DEFAULT_COUNT = 950_000
+DEFAULT_QUERIES = 10_000
 DEFAULT_SEED = 42
-DEFAULT_PORT = 7432
-DEFAULT_ENDPOINT = f"http://127.0.0.1:{DEFAULT_PORT}"
 EMBEDDING_DIMENSION = 768
 SYNTHETIC_PREFIX = "syn-"
+QUERY_PREFIX = "qry-"
 
 
 def chunk_bounds(chunk: int, n_rows: int) -> tuple[int, int]:
@@ -86,14 +90,19 @@ class DatasetSpec:
     """A dataset of memories, as a function: row i depends on this (without ``count``) and on i alone.
 
     ``confidence`` is the centre of the confidences, in [0, 1]; ``decimals`` the decimal grid of the
-    embedding components (4 to 7); ``seed`` in [0, 2**63). The isotropic law has ``std_dev``, the standard
-    deviation of the noise per component (0 < std_dev <= 100). The mixture law has, in its place,
+    embedding components (4 to 7; long vectors get fewer, see generate/grid.py); ``seed`` in [0, 2**63). The
+    isotropic law has ``std_dev``, the standard deviation of the noise per component (0 < std_dev <= 100). The
+    mixture law has, in its place,
 
     - ``tightness`` (0.01 to 100): rows stray this much less from their anchors; 1 as fitted;
     - ``zipf`` (0 to 8): clusters, by falling size, get weights times rank**-zipf; 0 as fitted;
     - ``near_duplicate_rate`` (0 to 1, or None as fitted): share of rows that have a near copy, at cosine 0.95
       or more, among the 1,000 rows of their chunk; the law's own near copies are held back;
     - ``outlier_rate`` (0 to 1): share of rows around the mean of all, in no cluster.
+
+    A dataset of ``role`` "queries" holds what is asked of the dataset with the same parameters and the role
+    "rows": held-out rows of its law, or with ``shift`` (0 to 1) such as lie so far from it
+    (generate/shift.py). Both enter the fingerprint of queries alone.
     """
 
     model: ModelRef
@@ -106,19 +115,29 @@ class DatasetSpec:
     zipf: float = 0.0
     near_duplicate_rate: float | None = None
     outlier_rate: float = 0.0
+    role: Role = "rows"
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_integer("--count", self.count, 1, MAX_ROWS)
-        _check_integer("--seed", self.seed, 0, 2**63 - 1)
-        _check_integer("--decimals", self.decimals, 4, 7)
-        _check_number("--std-dev", self.std_dev, 1e-6, 100.0)
-        _check_number("--confidence", self.confidence, 0.0, 1.0)
-        _check_number("--tightness", self.tightness, 0.01, 100.0)
-        _check_number("--zipf", self.zipf, 0.0, 8.0)
+        self._check_role()
+        check_integer("--count", self.count, 1, MAX_QUERIES if self.is_queries else MAX_ROWS)
+        check_integer("--seed", self.seed, 0, 2**63 - 1)
+        check_integer("--decimals", self.decimals, FEWEST_DECIMALS, MOST_DECIMALS)
+        check_number("--std-dev", self.std_dev, 1e-6, 100.0)
+        check_number("--confidence", self.confidence, 0.0, 1.0)
+        check_number("--tightness", self.tightness, 0.01, 100.0)
+        check_number("--zipf", self.zipf, 0.0, 8.0)
         if self.near_duplicate_rate is not None:
-            _check_number("--near-duplicate-rate", self.near_duplicate_rate, 0.0, 1.0)
-        _check_number("--outlier-rate", self.outlier_rate, 0.0, 1.0)
+            check_number("--near-duplicate-rate", self.near_duplicate_rate, 0.0, 1.0)
+        check_number("--outlier-rate", self.outlier_rate, 0.0, 1.0)
         self._check_law()
+
+    def _check_role(self) -> None:
+        if self.role not in get_args(Role):
+            raise UsageError(f"no role is called {self.role!r}; there are: {', '.join(get_args(Role))}")
+        check_number("--shift", self.shift, 0.0, 1.0)
+        if self.shift and not self.is_queries:
+            raise UsageError("--shift is a parameter of queries, not of the rows that they ask for")
 
     def _check_law(self) -> None:
         mine = LAW_PARAMETERS.get(self.model.law)
@@ -131,7 +150,7 @@ class DatasetSpec:
 
     def identity(self) -> dict[str, Any]:
         """Return all that rows depend on, as a JSON document without the count."""
-        return {
+        document: dict[str, Any] = {
             "format_version": SPEC_FORMAT_VERSION,
             "generator_version": GENERATOR_VERSION,
             "seed": self.seed,
@@ -142,6 +161,10 @@ class DatasetSpec:
                 **{name: self._law_parameter(name) for name in LAW_PARAMETERS[self.model.law]},
             },
         }
+        if self.is_queries:
+            document["role"] = self.role
+            document["parameters"]["shift"] = abs(float(self.shift))  # -0 is 0
+        return document
 
     def _law_parameter(self, name: str) -> float | None:
         value = getattr(self, name)
@@ -153,9 +176,24 @@ class DatasetSpec:
         return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()
 
     @property
+    def is_queries(self) -> bool:
+        """Whether the rows are to be asked, never stored."""
+        return self.role == "queries"
+
+    @property
+    def dataset_fingerprint(self) -> str:
+        """Of queries, the fingerprint of the dataset that they are meant for; of rows, their own."""
+        return replace(self, role="rows", shift=0.0).fingerprint
+
+    @property
+    def first_chunk(self) -> int:
+        """Number of the chunk that row 0 is drawn in."""
+        return QUERY_CHUNK if self.is_queries else 0
+
+    @property
     def id_prefix(self) -> str:
-        """First part of every id: ``syn-<first 8 hex of the fingerprint>-``."""
-        return f"{SYNTHETIC_PREFIX}{self.fingerprint[:8]}-"
+        """First part of every id: ``syn-<first 8 hex of the fingerprint>-``, of queries ``qry-...-``."""
+        return f"{QUERY_PREFIX if self.is_queries else SYNTHETIC_PREFIX}{self.fingerprint[:8]}-"
 
     def memory_id(self, row: int) -> str:
         """Return the id of ``row``."""
@@ -167,6 +205,8 @@ class DatasetSpec:
         document["count"] = self.count
         document["model"]["source"] = self.model.source
         document["fingerprint"] = self.fingerprint
+        if self.is_queries:
+            document["dataset_fingerprint"] = self.dataset_fingerprint
         return document
 
     @classmethod
@@ -176,7 +216,8 @@ class DatasetSpec:
         try:
             model = ModelRef(**{key: document["model"][key] for key in ("law", "digest", "dimension")})
             model = ModelRef(model.law, model.digest, model.dimension, document["model"].get("source", ""))
-            spec = cls(model, document["count"], document["seed"], **document["parameters"])
+            role = document.get("role", "rows")
+            spec = cls(model, document["count"], document["seed"], role=role, **document["parameters"])
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"not a dataset spec ({type(error).__name__}: {error})",
@@ -194,7 +235,7 @@ class DatasetSpec:
 
 def describe_difference(old: DatasetSpec, new: DatasetSpec) -> str:
     """Return in which fields two specs differ, as ``seed 42 -> 43, std_dev 0.1 -> 0.2``."""
-    before, after = (_flatten(spec.identity()) for spec in (old, new))
+    before, after = (_flatten({"role": spec.role, **spec.identity()}) for spec in (old, new))
     changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return ", ".join(f"{key} {_short(before.get(key))} -> {_short(after.get(key))}" for key in changed)
 
@@ -229,136 +270,3 @@ def _check_version(document: Mapping[str, Any], where: str) -> None:
             where=where,
             next_step=f"install synthgen {version} to read or extend it",
         )
-
-
-def _check_integer(flag: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(f"{flag} must be a whole number from {low:,} to {high:,}, not {value!r}")
-
-
-def _check_number(flag: str, value: object, low: float, high: float) -> None:
-    good = isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high
-    if not good or isinstance(value, bool):
-        raise UsageError(f"{flag} must be a number from {low:g} to {high:g}, not {value!r}")
-
-
-@dataclass(frozen=True)
-class ServeSpec:
-    """What the embedded server is asked to be. ``port`` 0 takes a free one."""
-
-    data_dir: Path
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
-    #: Stop when standard input ends: how a parent's death, however sudden, ends its server.
-    stop_on_stdin_eof: bool = False
-    as_json: bool = False
-
-    def __post_init__(self) -> None:
-        _check_integer("--port", self.port, 0, 65535)
-
-
-@dataclass(frozen=True)
-class IngestSpec:
-    """How memories are sent: to ``endpoint``, over ``concurrent`` connections in all, in ``batch_size`` rows.
-
-    ``processes`` 0 lets the machine decide. Rows go to the spaces ``spaces`` by row index modulo their
-    number; an empty tuple means the server's default space. ``ledger`` is the file of acknowledgements;
-    dead letters go beside it. The run stops when more than ``max_errors`` rows, or ``max_error_share`` of
-    them, are dead. ``verify`` reads everything back at the end.
-    """
-
-    endpoint: str
-    ledger: Path
-    concurrent: int = 20
-    batch_size: int = 1_000
-    processes: int = 0
-    spaces: tuple[str, ...] = ()
-    max_errors: int | None = None
-    max_error_share: float | None = None
-    verify: bool = True
-    timeout_s: float = 30.0
-    quiet: bool = False
-    #: What the ledger calls the database, where something better than its address is known: an embedded
-    #: server takes another port each time, and a database made anew is another one at the same address.
-    target: str = ""
-
-    def __post_init__(self) -> None:
-        _check_integer("--concurrent", self.concurrent, 1, 1_000)
-        _check_integer("--batch-size", self.batch_size, 1, 100_000)
-        _check_integer("--processes", self.processes, 0, 256)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Consecutive memories of a dataset, as arrays of fixed width.
-
-    ``ids``: (n, i) uint8, ASCII; ``embeddings``: (n, d) int32, components in units of 10**-decimals;
-    ``confidences``: (n,) int32 in millionths; ``contents``: (n, c) uint8, JSON-encoded strings (UTF-8,
-    quotes included), padded with blanks; ``clusters``: (n,) int64, where the law has such, else empty.
-    """
-
-    start: int
-    ids: NDArray[np.uint8]
-    embeddings: NDArray[np.int32]
-    confidences: NDArray[np.int32]
-    contents: NDArray[np.uint8]
-    clusters: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-
-class RowMaker(Protocol):
-    """A picklable function from row ranges to :class:`Rows`; all rows have the same widths."""
-
-    @property
-    def id_width(self) -> int:
-        """Bytes of an id."""
-        ...
-
-    @property
-    def content_width(self) -> int:
-        """Bytes of a content, padding included."""
-        ...
-
-    def blocks(self, start: int, stop: int) -> Iterator[Rows]:
-        """Yield rows [start, stop) in blocks whose arrays are valid until the next one is asked for."""
-        ...
-
-
-class RowReader(Protocol):
-    """An opened source of request bodies; used by one thread of one process."""
-
-    def read(self, start: int, stop: int) -> Sequence[bytes]:
-        """Return the JSON bodies of rows [start, stop), each one object with id, content, embedding,
-        confidence; raise InputError naming rows and offset where the source is damaged.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release what is held."""
-        ...
-
-
-@runtime_checkable
-class RowSource(Protocol):
-    """Where memories come from: picklable, opened anew by each process that reads it."""
-
-    @property
-    def n_rows(self) -> int:
-        """How many rows there are."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """Hex digest that identifies the rows: equal digests mean equal bodies."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What to call it in messages: a path, or the spec's fingerprint."""
-        ...
-
-    def open(self) -> RowReader:
-        """Open it in this process."""
-        ...
