@@ -9,6 +9,7 @@ from pathlib import Path
 import xxhash
 
 from synthgen.errors import InputError
+from synthgen.formats.jsonl import LineLayout
 from synthgen.formats.manifest import (
     Journal,
     Manifest,
@@ -29,11 +30,12 @@ class DatasetFile:
     in ``partial``, :meth:`finish`. What belongs to another spec, or holds more rows, is refused, untouched.
     """
 
-    def __init__(self, output: Path, spec: DatasetSpec, line_bytes: int) -> None:
+    def __init__(self, output: Path, spec: DatasetSpec, layout: LineLayout) -> None:
         self.partial = partial_path(output)
         self._output = output
         self._spec = spec
-        self._line_bytes = line_bytes
+        self._line_bytes = layout.line_bytes
+        self._grid = layout.grid
         self._digests: dict[int, str] = {}
         self._journal: Journal | None = None
         self._sync: files.BackgroundSync | None = None
@@ -41,7 +43,9 @@ class DatasetFile:
 
     def __enter__(self) -> DatasetFile:
         files.check_parent_folder(self._output)
-        if not self._lock.acquire():
+        with files.explain_os_errors(self._output):
+            free = self._lock.acquire()
+        if not free:
             raise InputError(
                 f"another run (process {self._lock.holder()}) is writing it",
                 where=str(self._output),
@@ -62,24 +66,8 @@ class DatasetFile:
         Every chunk is hashed; where some are damaged, the file goes back to being unfinished, so that only
         those are made again. Raises InputError when something else has the name.
         """
-        beside = manifest_path(self._output)
-        if not self._output.exists() and not beside.exists():
-            return None
-        if not beside.exists():
-            if journal_path(self._output).exists():
-                return None  # killed between the two renames
-            self._refuse("exists and has no manifest: not a dataset of ours")
-        manifest = read_manifest(beside)
-        difference = describe_difference(manifest.spec, self._spec)
-        if difference:
-            self._refuse(f"holds another dataset ({difference})")
-        if not self._output.exists() or self._output.stat().st_size != manifest.n_bytes:
-            return None  # lost or cut: make it again
-        if manifest.spec.count > self._spec.count:
-            self._refuse(f"already holds {manifest.spec.count:,} rows of this dataset")
-        if manifest.spec.count != self._spec.count:
-            return None
-        return manifest if self._is_intact(manifest) else None
+        manifest = look_up(self._output, self._spec)
+        return manifest if manifest is not None and self._is_intact(manifest) else None
 
     def begin(self, *, overwrite: bool) -> dict[int, str]:
         """Prepare ``partial`` and the journal; return the digests of the chunks that are whole in it already.
@@ -113,7 +101,7 @@ class DatasetFile:
     def finish(self) -> Manifest:
         """Sync, give the file its name, write the manifest, drop the journal; return the manifest."""
         digests = tuple(self._digests[chunk] for chunk in range(n_chunks(self._spec.count)))
-        manifest = Manifest(self._spec, self._line_bytes, digests)
+        manifest = Manifest(self._spec, self._line_bytes, digests, self._grid)
         with files.explain_os_errors(self.partial):
             self._end_sync()
             manifest_path(self._output).unlink(missing_ok=True)
@@ -127,20 +115,9 @@ class DatasetFile:
         if sync is not None:
             sync.close()
 
-    def _refuse(self, what: str) -> None:
-        raise InputError(
-            what, where=str(self._output), next_step="choose another --output, or replace it with --overwrite"
-        )
-
     def _surviving(self, spec: DatasetSpec, line_bytes: int, chunks: dict[int, str]) -> dict[int, str]:
         """Return those of ``chunks`` whose bytes are really there, and whole for this count."""
-        difference = describe_difference(spec, self._spec)
-        if difference:
-            raise InputError(
-                f"an unfinished run of another dataset lies there ({difference})",
-                where=str(self.partial),
-                next_step="finish it with its own flags, choose another --output, or use --overwrite",
-            )
+        _check_remains(self.partial, spec, self._spec)
         if not self.partial.exists() and self._output.exists():
             self._output.replace(self.partial)  # killed between the two renames
         if not self.partial.exists() or line_bytes != self._line_bytes:
@@ -165,3 +142,49 @@ class DatasetFile:
         with path.open("rb") as file:
             file.seek(start * self._line_bytes)
             return xxhash.xxh3_128_hexdigest(file.read((stop - start) * self._line_bytes))
+
+
+def look_up(output: Path, spec: DatasetSpec) -> Manifest | None:
+    """Return the manifest when ``output`` is there, as long as it says and of the same rows, else None.
+
+    Reads the manifest alone and touches nothing. Raises InputError when something else has the name.
+    """
+    beside = manifest_path(output)
+    if not output.exists() and not beside.exists():
+        return None
+    if not beside.exists():
+        if journal_path(output).exists():
+            return None  # killed between the two renames
+        raise _taken(output, "exists and has no manifest: not a dataset of ours")
+    manifest = read_manifest(beside)
+    difference = describe_difference(manifest.spec, spec)
+    if difference:
+        raise _taken(output, f"holds another dataset ({difference})")
+    if not output.exists() or output.stat().st_size != manifest.n_bytes:
+        return None  # lost or cut: make it again
+    if manifest.spec.count > spec.count:
+        raise _taken(output, f"already holds {manifest.spec.count:,} rows of this dataset")
+    return manifest if manifest.spec.count == spec.count else None
+
+
+def is_begun(output: Path, spec: DatasetSpec) -> bool:
+    """Return whether an unfinished ``output`` would be continued; InputError for remains of other rows."""
+    state = read_journal(journal_path(output))
+    if state is not None:
+        _check_remains(partial_path(output), state[0], spec)
+    return state is not None
+
+
+def _taken(output: Path, what: str) -> InputError:
+    next_step = "choose another --output, or replace it with --overwrite"
+    return InputError(what, where=str(output), next_step=next_step)
+
+
+def _check_remains(partial: Path, found: DatasetSpec, spec: DatasetSpec) -> None:
+    difference = describe_difference(found, spec)
+    if difference:
+        raise InputError(
+            f"an unfinished run of another dataset lies there ({difference})",
+            where=str(partial),
+            next_step="finish it with its own flags, choose another --output, or use --overwrite",
+        )

@@ -1,8 +1,9 @@
 """Rows to JSON lines of one length, each a request body that Engram takes as it is.
 
     {"id":"...","content":"..."    ,"embedding":[ 0.012345,-0.067890,...],"confidence":0.712345}
+    {"id":"...","content":"..."    ,"embedding":[ 109.2345,  -6.7890,...],"confidence":0.712345}
 
-Numbers have a fixed width (JSON allows the blank before a positive one), contents are padded behind their
+Numbers have a fixed width (JSON allows blanks before one, but no zeros), contents are padded behind their
 closing quote; so row i lies at byte i x line_bytes, known before any vector exists (RFC 8259, section 2:
 blanks are insignificant between tokens).
 """
@@ -15,36 +16,44 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.specs import BLOCK_ROWS, RowMaker, Rows
+from synthgen.specs import BLOCK_ROWS, Grid, RowMaker, Rows
 
 _ID = b'{"id":"'
 _CONTENT = b'","content":'
 _EMBEDDING = b',"embedding":['
 _CONFIDENCE = b'],"confidence":'
 _END = b"}\n"
-#: Digits behind the point that one 8-byte table entry holds: sign, unit, point, and these.
-_LEAD_DIGITS = 5
+#: A number is put together from an entry of a table that holds its begin, in so many bytes, ...
+_LEAD_BYTES = 8
+#: ... and one that holds its last digits, in the bytes of these types, commas behind them.
+_TAIL_TYPES = {1: "<u1", 2: "<u2", 3: "<u4", 4: "<u4"}
+#: Numbers in the first table, of each sign: more would cost more time than shorter ends save.
+_LEAD_NUMBERS = 200_000
 _CONFIDENCE_DIGITS = 6
 
 
 @dataclass(frozen=True)
 class LineLayout:
-    """Widths of a line's parts, in bytes (``dimension``: numbers; ``decimals``: digits behind the point)."""
+    """Widths of a line's parts in bytes, the ``dimension`` of embeddings, and the ``grid`` of their numbers.
+
+    At least 5 digits a number (an entry of the first table does not reach into the next number then), and at
+    most 6 before the point.
+    """
 
     id_width: int
     content_width: int
     dimension: int
-    decimals: int
+    grid: Grid
 
     @classmethod
-    def of(cls, maker: RowMaker, dimension: int, decimals: int) -> LineLayout:
+    def of(cls, maker: RowMaker, dimension: int, grid: Grid) -> LineLayout:
         """Return the layout of the lines of what ``maker`` makes."""
-        return cls(maker.id_width, maker.content_width, dimension, decimals)
+        return cls(maker.id_width, maker.content_width, dimension, grid)
 
     @property
     def cell_bytes(self) -> int:
-        """Bytes of one number and its comma: sign, unit, point, digits, comma."""
-        return self.decimals + 4
+        """Bytes of one number and its comma: blanks and sign, digits, point, digits, comma."""
+        return self.grid.integer_digits + self.grid.decimals + 3
 
     @property
     def embedding_at(self) -> int:
@@ -73,8 +82,11 @@ class LineEncoder:
         self._lines = np.empty((block_rows, layout.line_bytes), np.uint8)
         self._lines[:] = np.frombuffer(_template(layout), np.uint8)
         shape = (block_rows, layout.dimension)
-        self._tail_digits = max(0, layout.decimals - _LEAD_DIGITS)
-        self._lead_table = _lead_table(min(layout.decimals, _LEAD_DIGITS))
+        lead_digits = _lead_digits(layout.grid)
+        self._tail_digits = layout.grid.decimals - lead_digits
+        self._lead_table = _lead_table(
+            layout.grid.integer_digits, lead_digits, layout.grid.largest // 10**self._tail_digits
+        )
         self._absolute = np.empty(shape, np.int32)
         self._index = np.empty(shape, np.int32)
         self._rest = np.empty(shape, np.int32)
@@ -84,7 +96,8 @@ class LineEncoder:
         if self._tail_digits:
             self._tail_table = _tail_table(self._tail_digits)
             self._tail = np.empty(shape, self._tail_table.dtype)
-            self._tail_cells = self._cells(8, self._tail_table.dtype.str)
+            tail_at = layout.grid.integer_digits + 2 + lead_digits
+            self._tail_cells = self._cells(tail_at, self._tail_table.dtype.str)
 
     def encode(self, rows: Rows) -> NDArray[np.uint8]:
         """Return (n, line_bytes) bytes: the lines of ``rows``, n at most ``block_rows``."""
@@ -94,7 +107,7 @@ class LineEncoder:
         content_at = len(_ID) + layout.id_width + len(_CONTENT)
         lines[:, content_at : content_at + layout.content_width] = rows.contents
         self._write_numbers(rows.embeddings, n)
-        # With 4 decimals a table entry holds the comma too, and the last one has overwritten this.
+        # A table entry may hold the comma too, and the last one has overwritten this.
         lines[:, layout.confidence_at - len(_CONFIDENCE)] = _CONFIDENCE[0]
         high, low = _confidence_tables()
         thousandths, rest = np.divmod(rows.confidences, 1000)
@@ -111,12 +124,13 @@ class LineEncoder:
             np.multiply(index, power, out=rest)
             np.subtract(absolute, rest, out=rest)
             np.take(self._tail_table, rest, out=self._tail[:n], mode="clip")
-            self._tail_cells[:n] = self._tail[:n]
         np.greater_equal(grid, 0, out=self._positive[:n])
         np.multiply(self._positive[:n], len(self._lead_table) // 2, out=rest)
         np.add(index, rest, out=index)
         np.take(self._lead_table, index, out=self._lead[:n], mode="clip")
         self._lead_cells[:n] = self._lead[:n]
+        if self._tail_digits:  # behind the first part, whose bytes may be more than its digits
+            self._tail_cells[:n] = self._tail[:n]
 
     def _cells(self, offset: int, dtype: str) -> NDArray[np.generic]:
         """Return a view of the numbers' bytes from ``offset`` within each cell."""
@@ -129,24 +143,40 @@ class LineEncoder:
         )
 
 
+def _lead_digits(grid: Grid) -> int:
+    """Return how many digits behind the point the first table holds."""
+    digits = min(grid.decimals, _LEAD_BYTES - 2 - grid.integer_digits)
+    while digits and grid.largest // 10 ** (grid.decimals - digits) > _LEAD_NUMBERS:
+        digits -= 1
+    return digits
+
+
 @cache
-def _lead_table(digits: int) -> NDArray[np.uint64]:
-    """Eight bytes for each number of ``digits`` decimals in [-1, 1]: negative ones first, from -0 on."""
-    values = np.arange(10**digits + 1)
-    cells = np.full((2, len(values), 8), ord(","), np.uint8)  # 4 digits leave room for the comma
-    cells[0, :, 0], cells[1, :, 0] = ord("-"), ord(" ")
-    cells[:, :, 1] = values // 10**digits + ord("0")
-    cells[:, :, 2] = ord(".")
-    for i in range(digits):
-        cells[:, :, 3 + i] = values // 10 ** (digits - 1 - i) % 10 + ord("0")
-    return cells.reshape(-1, 8).view("<u8").ravel()
+def _lead_table(integer_digits: int, decimals: int, largest: int) -> NDArray[np.uint64]:
+    """Eight bytes for each number in [-largest, largest] / 10**decimals: negative ones first, from -0 on."""
+    values = np.arange(largest + 1, dtype=np.int32)
+    whole = values // 10**decimals
+    cells = np.full((2, len(values), _LEAD_BYTES), ord(","), np.uint8)  # where there is room for the comma
+    for place in range(integer_digits + 1):
+        power = 10 ** (integer_digits - place)
+        is_blank = (whole < power) & (power > 1)  # one digit there is always
+        is_sign = is_blank & ((whole >= power // 10) | (power == 10))  # right before the first digit
+        cells[1, :, place] = np.where(is_blank, ord(" "), whole // power % 10 + ord("0"))
+        cells[0, :, place] = np.where(is_sign, ord("-"), cells[1, :, place])
+    cells[:, :, integer_digits + 1] = ord(".")
+    for place in range(decimals):
+        digits = values // 10 ** (decimals - 1 - place) % 10
+        cells[:, :, integer_digits + 2 + place] = digits + ord("0")
+    return cells.reshape(-1, _LEAD_BYTES).view("<u8").ravel()
 
 
 @cache
 def _tail_table(digits: int) -> NDArray[np.generic]:
-    """The last ``digits`` (1 or 2) digits of a number as bytes."""
-    texts = b"".join(b"%0*d" % (digits, value) for value in range(10**digits))
-    return np.frombuffer(texts, "<u1" if digits == 1 else "<u2")
+    """The last ``digits`` (1 to 4) digits of a number as bytes, with commas to the next power of two."""
+    kind = _TAIL_TYPES[digits]
+    width = np.dtype(kind).itemsize
+    texts = b"".join(b"%0*d" % (digits, value) + b"," * (width - digits) for value in range(10**digits))
+    return np.frombuffer(texts, kind)
 
 
 def _template(layout: LineLayout) -> bytes:

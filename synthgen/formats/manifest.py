@@ -1,7 +1,8 @@
 """The manifest of a dataset on disk, and the journal from which an interrupted one is continued.
 
-``x.manifest.json`` beside ``x.jsonl`` holds the whole spec, the versions, and for each chunk its rows, byte
-range and XXH3-128 digest; ``digest`` is the SHA-256 over that list. While a file is being made, the journal
+``x.manifest.json`` beside ``x.jsonl`` holds the whole spec, the versions, the widths of lines and of numbers,
+so that a reader finds any row and number without the model, and for each chunk its rows, byte range and
+XXH3-128 digest; ``digest`` is the SHA-256 over that list. While a file is being made, the journal
 ``.x.jsonl.journal`` holds a line for each chunk whose bytes are in ``.x.jsonl.partial``.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 
 import synthgen
 from synthgen.errors import InputError
-from synthgen.specs import DatasetSpec, chunk_bounds, n_chunks
+from synthgen.specs import DatasetSpec, Grid, chunk_bounds, n_chunks
 
 FORMAT_VERSION = 1
 
@@ -51,6 +52,7 @@ class Manifest:
     spec: DatasetSpec
     line_bytes: int
     chunks: tuple[str, ...]
+    grid: Grid
     versions: Mapping[str, str] = field(default_factory=running_versions)
 
     @property
@@ -78,6 +80,7 @@ class Manifest:
                 "format": "jsonl",
                 "bytes": self.n_bytes,
                 "line_bytes": self.line_bytes,
+                "grid": self.grid.to_document(),
             },
             "digest": self.digest,
             "versions": dict(self.versions),
@@ -113,7 +116,9 @@ def read_manifest(path: Path) -> Manifest:
     spec = DatasetSpec.from_document(document["spec"], where=str(path))
     try:
         digests = tuple(str(chunk["xxh3_128"]) for chunk in document["chunks"])
-        manifest = Manifest(spec, int(document["file"]["line_bytes"]), digests, document["versions"])
+        file, versions = document["file"], document["versions"]
+        grid = Grid.from_document(file["grid"]) if "grid" in file else Grid.unit(spec.decimals)
+        manifest = Manifest(spec, int(file["line_bytes"]), digests, grid, versions)
         whole = document["digest"] == manifest.digest and len(digests) == n_chunks(spec.count)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"damaged manifest ({type(error).__name__}: {error})", where=str(path)) from error

@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import InputError, UsageError
+from synthgen.formats.vectors import open_vectors
+from synthgen.generate.grid import choose_grid
 from synthgen.model.mixture import MixtureModel, save_mixture
 from synthgen.model.mixture_fit import VectorSource, fit_mixture
 from synthgen.model.spool import EmbeddingSpool
-from synthgen.model.vectorfiles import open_vectors
 from synthgen.phases.memories import name_spaces, read_memories
 from synthgen.runtime import files
 from synthgen.runtime.progress import Progress
-from synthgen.specs import DEFAULT_ENDPOINT, DEFAULT_SEED
+from synthgen.specs import DEFAULT_ENDPOINT, DEFAULT_SEED, MOST_DECIMALS, DatasetSpec
 
 
 @dataclass(frozen=True)
 class FitOptions:
     """What to fit, and where the model goes.
 
-    ``input``: a .npy or .parquet file of vectors; without one, the real memories that ``endpoint`` lists in
-    ``spaces`` (empty: the default space). ``output``: the model, .npz.
+    ``input``: a file of vectors (formats/vectors.py says which kinds there are); without one, the real
+    memories that ``endpoint`` lists in ``spaces`` (empty: the default space). ``output``: the model, .npz.
     """
 
     output: Path
@@ -74,9 +75,12 @@ def fit(options: FitOptions) -> dict[str, Any]:
 
 def _fit(opened: _Opened, seed: int, note: Callable[[str], None]) -> MixtureModel:
     try:
-        return fit_mixture(opened.vectors, seed, note=note)
+        model = fit_mixture(opened.vectors, seed, note=note)
     except InputError as error:  # the model's room does not know where its rows came from
         raise InputError(error.what, where=error.where or opened.name, next_step=error.next_step) from error
+    # A model whose vectors no number of decimals can hold would be of no use.
+    choose_grid(DatasetSpec(model.reference(opened.name), decimals=MOST_DECIMALS), model)
+    return model
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def test_a_database_becomes_a_model(tmp_path: Path) -> None:
     vectors = make_vectors(130, 768)
     with running_server(tmp_path / "data") as server, Client(server.port) as client:
         for row, vector in enumerate(vectors):
-            name = f"syn-{row}" if row >= 120 else f"real-{row:03d}"
+            name = f"real-{row:03d}" if row < 120 else f"syn-{row}" if row < 125 else f"qry-{row}"
             content = f"Title {row}\nand more"
             assert (
                 client.remember("people", id=name, content=content, embedding=numbers(vector)).status == 201
