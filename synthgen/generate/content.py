@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from synthgen.specs import ROW_DIGITS
 
 _HEAD = b'"Synthetic memory '
+_QUERY_HEAD = b'"Synthetic query '
+#: By so many bytes the content of a query is shorter than that of a memory.
+QUERY_SAVES = len(_HEAD) - len(_QUERY_HEAD)
 #: Longest title quoted, in characters: a line's length is set by the longest content.
 _TITLE_CHARACTERS = 60
 _OUTLIER = b': far from all topics"'
@@ -73,6 +76,14 @@ class AnchorContents:
         return _join(first_row, np.frombuffer(b"".join(tails), np.uint8).reshape(-1, width))
 
 
+def as_queries(contents: NDArray[np.uint8], first_query: int) -> NDArray[np.uint8]:
+    """Return contents (n, width) of memories as those of queries, (n, width - QUERY_SAVES).
+
+    They are numbered from ``first_query`` on, whatever rows they were before.
+    """
+    return _join(first_query, contents[:, len(_HEAD) + ROW_DIGITS :], _QUERY_HEAD)
+
+
 def row_digits(first_row: int, n_rows: int) -> NDArray[np.uint8]:
     """Return (n_rows, 13) ASCII digits of the row numbers from ``first_row`` on."""
     rows = np.arange(first_row, first_row + n_rows, dtype=np.int64)
@@ -80,12 +91,12 @@ def row_digits(first_row: int, n_rows: int) -> NDArray[np.uint8]:
     return (rows[:, None] // powers % 10 + ord("0")).astype(np.uint8)
 
 
-def _join(first_row: int, tails: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _join(first_row: int, tails: NDArray[np.uint8], head: bytes = _HEAD) -> NDArray[np.uint8]:
     n, width = tails.shape
-    content = np.empty((n, len(_HEAD) + ROW_DIGITS + width), np.uint8)
-    content[:, : len(_HEAD)] = np.frombuffer(_HEAD, np.uint8)
-    content[:, len(_HEAD) : len(_HEAD) + ROW_DIGITS] = row_digits(first_row, n)
-    content[:, len(_HEAD) + ROW_DIGITS :] = tails
+    content = np.empty((n, len(head) + ROW_DIGITS + width), np.uint8)
+    content[:, : len(head)] = np.frombuffer(head, np.uint8)
+    content[:, len(head) : len(head) + ROW_DIGITS] = row_digits(first_row, n)
+    content[:, len(head) + ROW_DIGITS :] = tails
     return content
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.generate.content import row_digits
-from synthgen.generate.laws import Law, Model, check_model, open_law
+from synthgen.generate.grid import choose_grid
+from synthgen.generate.laws import Law, Model, open_law
+from synthgen.generate.queries import QueryLaw
 from synthgen.generate.streams import CONFIDENCE, Stream, uniform_below
-from synthgen.specs import BLOCK_ROWS, CHUNK_ROWS, DatasetSpec, Rows
+from synthgen.specs import BLOCK_ROWS, CHUNK_ROWS, DatasetSpec, Grid, Rows
 
 _MILLION = 1_000_000
 #: Confidences are uniform within this distance of the asked one, and clipped to [0.5, 1].
@@ -22,16 +24,21 @@ _CONFIDENCE_RANGE = (500_000, 1_000_000)
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows of ``spec``, drawn from ``model`` (whose digest the spec names). Picklable.
+    """The rows of ``spec``, memories or queries, drawn from ``model`` (whose digest it names). Picklable.
 
-    Raises InputError when the model has vectors that no format can write.
+    Raises InputError when the model has vectors that are too long, or too short, to be written.
     """
 
     spec: DatasetSpec
     model: Model
 
     def __post_init__(self) -> None:
-        check_model(self.spec, self.model)
+        choose_grid(self.spec, self.model)
+
+    @property
+    def grid(self) -> Grid:
+        """The numbers that components can be; a step of theirs is 1 in :class:`Rows`."""
+        return choose_grid(self.spec, self.model)
 
     @property
     def id_width(self) -> int:
@@ -48,7 +55,8 @@ class Dataset:
 
     @cached_property
     def _law(self) -> Law:
-        return open_law(self.spec, self.model)
+        law = open_law(self.spec, self.model)
+        return QueryLaw(law, self.spec, self.grid) if self.spec.is_queries else law
 
     @cached_property
     def _prefix(self) -> NDArray[np.uint8]:
@@ -89,9 +97,10 @@ class Dataset:
 
     def _chunk_blocks(self, chunk: int, first: int, stop: int) -> Iterator[Rows]:
         n_rows, row = stop - first, chunk * CHUNK_ROWS + first
-        words = Stream(self.spec.seed, (CONFIDENCE, chunk), 1, first).next_rows(n_rows)
+        drawn_in = self.spec.first_chunk + chunk
+        words = Stream(self.spec.seed, (CONFIDENCE, drawn_in), 1, first).next_rows(n_rows)
         confidences, ids = self._confidences(words), self._ids(row, n_rows)
-        drawn = self._law.draw(chunk, first, n_rows)
+        drawn = self._law.draw(drawn_in, first, n_rows)
         for at in range(0, n_rows, BLOCK_ROWS):
             part = slice(at, min(at + BLOCK_ROWS, n_rows))
             embeddings = drawn.embed(part)

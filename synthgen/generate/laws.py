@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.errors import InputError
 from synthgen.generate.choices import Chooser
 from synthgen.generate.content import AnchorContents, ContentTable
 from synthgen.generate.isotropic import IsotropicLaw
@@ -44,19 +43,6 @@ class Law(Protocol):
     def draw(self, chunk: int, first: int, n_rows: int) -> Draw:
         """Return rows ``first`` to ``first + n_rows - 1`` of ``chunk``; valid until the next call."""
         ...
-
-
-def check_model(spec: DatasetSpec, model: Model) -> None:
-    """Raise InputError when rows of ``model`` cannot be made or written."""
-    if isinstance(model, CentroidModel):
-        return
-    longest = model.scale * (float(model.lengths.max()) / 2**16 if len(model.lengths) else 1.0)
-    if longest > 1:
-        raise InputError(
-            f"its vectors are up to {longest:.3g} long, but JSON lines hold one digit before the point",
-            where=spec.model.source,
-            next_step="scale them to unit length or less, and fit again with `synthgen fit`",
-        )
 
 
 def open_law(spec: DatasetSpec, model: Model) -> Law:

@@ -18,6 +18,7 @@ CONFIDENCE = 3
 MIXTURE = 4
 MIXTURE_NOISE = 5
 PAIRS = 6
+SHIFT = 7
 
 
 class Stream:

@@ -49,11 +49,12 @@ def choose_model(centroids: Path | None, std_dev: float | None, model: Path | No
     return centroids
 
 
-def make_dataset(model_path: Path, document_folder: Path, **parameters: float | int | None) -> Dataset:
+def make_dataset(model_path: Path, document_folder: Path, **parameters: float | str | None) -> Dataset:
     """Return the dataset of the flags; its spec names the model relative to ``document_folder``.
 
     ``model_path``: of centroids (.npy) for the isotropic law, of a fitted model (.npz) for the mixture law.
-    ``parameters``: count, seed, confidence, decimals, and those of the law, where they are not the default.
+    ``parameters``: count, seed, confidence, decimals, role, shift, and those of the law, where they are not
+    the default.
     """
     fitted = model_path.suffix == MODEL_SUFFIX
     model: Model = load_mixture(model_path) if fitted else load_centroids(model_path)
@@ -103,7 +104,7 @@ def warn_of_noise(dataset: Dataset) -> None:
 def source_of(dataset: Dataset) -> EncodedSource:
     """Return the dataset as rows that are made where they are read."""
     spec = dataset.spec
-    layout = LineLayout.of(dataset, spec.model.dimension, spec.decimals)
+    layout = LineLayout.of(dataset, spec.model.dimension, dataset.grid)
     return EncodedSource(dataset, layout, spec.count, spec.fingerprint, f"dataset {spec.fingerprint[:8]}")
 
 

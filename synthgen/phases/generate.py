@@ -6,6 +6,7 @@ parent: chunk numbers ──> pool ──> worker: make rows, encode, pwrite at 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -14,11 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
 
-from synthgen.errors import Interrupted, UsageError
+from synthgen.errors import Interrupted, ResourceError, UsageError
 from synthgen.formats.dataset_file import DatasetFile
 from synthgen.formats.jsonl import LineEncoder, LineLayout
 from synthgen.formats.manifest import Manifest
@@ -29,7 +30,7 @@ from synthgen.runtime.interrupts import Interrupts
 from synthgen.runtime.memory import Governor, available_cores
 from synthgen.runtime.pool import Channel, Done, Pool
 from synthgen.runtime.progress import Progress
-from synthgen.specs import chunk_bounds, n_chunks
+from synthgen.specs import Grid, Role, chunk_bounds, n_chunks
 
 #: Measured: a spawned worker with numpy, its tables and scratch; and this process.
 _WORKER_BYTES = 80_000_000
@@ -52,13 +53,20 @@ class GenerateOptions:
 
 @dataclass(frozen=True)
 class GenerateReport:
-    """What was made, by how many, how fast, and in how much memory (peak of the process tree)."""
+    """What was made, by how many, how fast, and in how much memory (peak of the process tree).
+
+    ``dataset_fingerprint``: of the dataset that queries are meant for; of memories, their own.
+    """
 
     output: str
     rows: int
     rows_made: int
     line_bytes: int
+    decimals_asked: int
+    grid: Grid
+    role: Role
     fingerprint: str
+    dataset_fingerprint: str
     digest: str
     workers: int
     elapsed_s: float
@@ -66,7 +74,8 @@ class GenerateReport:
 
     def to_document(self) -> dict[str, Any]:
         """Return the report as JSON."""
-        return {**self.__dict__, "bytes": self.rows * self.line_bytes, "rows_per_s": self.rate_per_s}
+        derived = {"bytes": self.rows * self.line_bytes, "rows_per_s": self.rate_per_s}
+        return {**self.__dict__, "grid": self.grid.to_document(), **derived}
 
     @property
     def rate_per_s(self) -> float:
@@ -92,6 +101,8 @@ def generate(dataset: Dataset, output: Path | None, options: GenerateOptions) ->
     ``options.overwrite``. Anything but a regular file is streamed. Raises InputError, ResourceError,
     WorkerDied, or Interrupted (resumable).
     """
+    if output is not None:
+        files.refuse_folder(output)
     if output is None or (output.exists() and not output.is_file() and not _is_null(output)):
         return _stream(dataset, output, options)
     if output.exists() and _is_null(output):
@@ -151,7 +162,7 @@ def _run_pool(
     wanted = min(options.workers or available_cores(), max(1, len(chunks)))
     model_bytes = 3 * job.dataset.model_bytes  # as read, in the law's units, and while they are made
     workers = governor.plan_workers(wanted, _BASE_BYTES + model_bytes, _WORKER_BYTES + model_bytes)
-    progress = Progress("generate", count, "rows", quiet=options.quiet)
+    progress = Progress("generate", count, job.dataset.spec.role, quiet=options.quiet)
     tasks = [_Chunk(number, *chunk_bounds(number, count)) for number in chunks]
     done = count - sum(task.stop - task.start for task in tasks)
     progress.start_at(done)
@@ -164,7 +175,7 @@ def _run_pool(
             progress.update(done)
             if interrupts.requested:
                 pool.stop()
-    progress.finish(f"{done:,} of {count:,} rows")
+    progress.finish(f"{done:,} of {count:,} {job.dataset.spec.role}")
     if done < count:
         raise Interrupted(
             f"stopped after {done:,} of {count:,} rows", next_step="the same command continues from there"
@@ -176,7 +187,7 @@ def _write_file(dataset: Dataset, output: Path, options: GenerateOptions) -> Gen
     """Make one regular file, or continue it."""
     started_s = time.monotonic()
     layout, spec = _layout(dataset), dataset.spec
-    with DatasetFile(output, spec, layout.line_bytes) as file:
+    with DatasetFile(output, spec, layout) as file:
         manifest = None if options.overwrite else file.finished()
         made, workers, peak_bytes = 0, 0, 0
         if manifest is None:
@@ -203,7 +214,11 @@ def _report(output: str, manifest: Manifest, rows_made: int, effort: _Effort) ->
         rows=manifest.spec.count,
         rows_made=rows_made,
         line_bytes=manifest.line_bytes,
+        decimals_asked=manifest.spec.decimals,
+        grid=manifest.grid,
+        role=manifest.spec.role,
         fingerprint=manifest.spec.fingerprint,
+        dataset_fingerprint=manifest.spec.dataset_fingerprint,
         digest=manifest.digest,
         workers=effort.workers,
         elapsed_s=time.monotonic() - effort.started_s,
@@ -218,7 +233,8 @@ def _discard(dataset: Dataset, output: Path, options: GenerateOptions) -> Genera
     digests: dict[int, str] = {}
     job = _Job(dataset, layout, output, in_place=False)
     workers, peak = _run_pool(job, list(range(n_chunks(count))), options, digests.__setitem__)
-    manifest = Manifest(dataset.spec, layout.line_bytes, tuple(digests[c] for c in sorted(digests)))
+    chunks = tuple(digests[c] for c in sorted(digests))
+    manifest = Manifest(dataset.spec, layout.line_bytes, chunks, layout.grid)
     return _report(str(output), manifest, count, _Effort(workers, peak, started_s))
 
 
@@ -229,8 +245,8 @@ def _stream(dataset: Dataset, output: Path | None, options: GenerateOptions) -> 
     layout, spec = _layout(dataset), dataset.spec
     encoder = LineEncoder(layout)
     digests: list[str] = []
-    progress = Progress("generate", spec.count, "rows", quiet=options.quiet)
-    with Path(output).open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as sink:
+    progress = Progress("generate", spec.count, spec.role, quiet=options.quiet)
+    with _open_stream(output) as sink:
         for chunk in range(n_chunks(spec.count)):
             hasher = xxhash.xxh3_128()
             for data in _encoded(dataset, encoder, chunk):
@@ -238,10 +254,22 @@ def _stream(dataset: Dataset, output: Path | None, options: GenerateOptions) -> 
                 sink.write(data)
             digests.append(hasher.hexdigest())
             progress.update(chunk_bounds(chunk, spec.count)[1])
-    progress.finish(f"{spec.count:,} rows")
-    manifest = Manifest(spec, layout.line_bytes, tuple(digests))
+    progress.finish(f"{spec.count:,} {spec.role}")
+    manifest = Manifest(spec, layout.line_bytes, tuple(digests), layout.grid)
     peak = Governor(options.memory_budget_bytes).sample()
     return _report(str(output or "-"), manifest, spec.count, _Effort(1, peak, started_s))
+
+
+@contextlib.contextmanager
+def _open_stream(output: Path | None) -> Iterator[BinaryIO]:
+    try:
+        with Path(output).open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as sink:
+            yield sink
+    except OSError as error:
+        where = str(output or "standard output")
+        raise ResourceError(
+            error.strerror or str(error), where=where, next_step=files.advice_on(error)
+        ) from error
 
 
 def _encoded(dataset: Dataset, encoder: LineEncoder, chunk: int) -> Iterator[memoryview]:

@@ -14,6 +14,7 @@ from synthgen.runtime.progress import end_living_line, format_duration
 
 if TYPE_CHECKING:  # a generating process loads no HTTP client for a type
     from synthgen.phases.generate import GenerateReport
+    from synthgen.phases.plan import GeneratePlan
     from synthgen.phases.run import RunState
 
 
@@ -97,10 +98,32 @@ def print_generated(report: GenerateReport, *, as_json: bool) -> None:
             f"{report.rate_per_s:,.0f}/s, peak memory {report.peak_bytes / 1e6:,.0f} MB"
         )
     print(
-        f"{report.rows:,} rows ({size:,.2f} GB) in {report.output}, {made}\n"
+        f"{report.rows:,} {report.role} ({size:,.2f} GB) in {report.output}, {made}\n"
+        f"{_numbers(report)}{_meant_for(report)}"
         f"fingerprint {report.fingerprint[:16]}, digest {report.digest[:16]}",
         file=stream,
     )
+
+
+def _numbers(report: GenerateReport) -> str:
+    """Return a line on the width of numbers where it is not what was asked for; nothing where it is."""
+    told = report.grid.describe(report.decimals_asked)
+    return f"numbers have {told}\n" if told else ""
+
+
+def print_plan(plan: GeneratePlan, *, as_json: bool) -> None:
+    """Print what phase 3 would make."""
+    if as_json:
+        print_json(plan.to_document())
+    else:
+        print("\n".join(plan.lines()))
+
+
+def _meant_for(report: GenerateReport) -> str:
+    """Return a line that names the dataset that queries are meant for; nothing for memories."""
+    if report.fingerprint == report.dataset_fingerprint:
+        return ""
+    return f"for the dataset with fingerprint {report.dataset_fingerprint[:16]}\n"
 
 
 def print_run(state: RunState, *, as_json: bool) -> None:
@@ -201,6 +224,8 @@ def _hints(state: RunState) -> list[str]:
     ]
     if state.fidelity is not None:
         lines += [f"geometry: {state.fidelity.headline()}", f"  charts: {options.page}"]
+    elif options.is_fitted and not options.is_judged:
+        lines.append(f"geometry: not judged, {options.count:,} memories are too few")
     if state.dataset is None:
         return lines
     example = state.dataset.spec.memory_id(0)
