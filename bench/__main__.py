@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import delivery, generation, memory
+from bench import delivery, generation, knobs, memory, queries, realism
 from bench.host import describe_host
 from bench.settings import Scale, Settings
 from bench.table import Result, keep
@@ -18,6 +18,9 @@ QUESTIONS: dict[str, Callable[[Settings], Result]] = {
     "generation": generation.run,
     "delivery": delivery.run,
     "memory": memory.run,
+    "realism": realism.run,
+    "knobs": knobs.run,
+    "queries": queries.run,
 }
 
 
@@ -33,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers=flags.workers,
         processes=flags.processes,
         connections=flags.connections,
+        real=tuple(flags.real),
     )
     try:
         for name in dict.fromkeys(flags.questions or QUESTIONS):
@@ -70,12 +74,26 @@ def _make_parser() -> argparse.ArgumentParser:
     size.add_argument("--full", action="store_true", help="up to 950,000 rows; needs 20 GB of disk and time")
     parser.add_argument("--output", type=Path, default=Path("tmp/bench"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--rows", type=_natural, help="largest number of rows, in place of the scale's")
-    parser.add_argument("--repetitions", type=_natural, help="of each case, in place of the scale's")
+    parser.add_argument(
+        "--repetitions",
+        "--splits",
+        type=_natural,
+        metavar="N",
+        help="of each case, in place of the scale's; realism: splits",
+    )
     parser.add_argument(
         "--workers", type=_naturals, default=(), metavar="N,...", help="generation: processes"
     )
     parser.add_argument("--processes", type=_naturals, default=(), metavar="N,...", help="delivery: groups")
     parser.add_argument("--connections", type=_naturals, default=(), metavar="N,...", help="delivery: in all")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="realism: real vectors, .npy or .parquet; repeatable (the built-in foundation)",
+    )
     return parser
 
 

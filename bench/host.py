@@ -24,6 +24,9 @@ _PACKAGES = (
     "requests",
     "pyarrow",
     "zstandard",
+    "scikit-learn",
+    "faiss-cpu",
+    "hnswlib",
 )
 
 

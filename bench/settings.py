@@ -19,7 +19,8 @@ _REPETITIONS: dict[Scale, int] = {"quick": 2, "normal": 5, "full": 5}
 class Settings:
     """``rows`` and ``repetitions`` replace those of ``scale`` where given; results and scratch files go below
     ``output``. ``workers`` are what generation tries (empty: 1, 2, 4 ... cores), ``processes`` and
-    ``connections`` what delivery does (empty: the defaults of ingest).
+    ``connections`` what delivery does (empty: the defaults of ingest). ``real`` are files of real vectors for
+    realism (empty: the built-in foundation).
     """
 
     output: Path
@@ -29,6 +30,7 @@ class Settings:
     workers: tuple[int, ...] = ()
     processes: tuple[int, ...] = ()
     connections: tuple[int, ...] = ()
+    real: tuple[Path, ...] = ()
 
     def rows_of(self, **by_scale: int) -> int:
         """Return the asked number of rows, else that of the scale."""
@@ -36,7 +38,7 @@ class Settings:
 
     @property
     def n_repetitions(self) -> int:
-        """How often each case is measured, in turn with the others."""
+        """How often each case is measured, in turn with the others; of realism, the splits."""
         return self.repetitions or _REPETITIONS[self.scale]
 
     def to_document(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class Settings:
             "workers": list(self.workers),
             "processes": list(self.processes),
             "connections": list(self.connections),
+            "real": [path.name for path in self.real],
         }
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ unit vectors, which is their cosine. One thread each: with more, the HNSW graph 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from synthgen.fidelity.extras import need
 from synthgen.fidelity.vectors import Vectors
 
 Floats = NDArray[np.float64]
+#: From queries (q, d), base (n, d) and inner products of the true 10th neighbours (q,) to recalls.
+RecallCurve = Callable[[Vectors, Vectors, Vectors], Floats]
 
 K = 10
 HNSW_LINKS, HNSW_EF_CONSTRUCTION = 8, 64
@@ -24,7 +27,8 @@ N_PROBES = (1, 2, 4, 8, 16)
 #: Product quantiser: one byte for so many components.
 PQ_COMPONENTS = 16
 PQ_BITS = 8
-_PQ_QUERIES = 2_000
+#: A quantiser compares each query with all rows: fewer are asked.
+MAX_QUANTISER_QUERIES = 2_000
 _PQ_TRAIN_ROWS = 4_096
 _TIE = 1e-6
 
@@ -79,7 +83,7 @@ def pq_recall(queries: Vectors, base: Vectors, tenth: Vectors) -> float:
     Components are filled up with zeros to a multiple of 16, which leaves inner products as they are.
     """
     faiss = need("faiss")
-    queries, tenth = queries[:_PQ_QUERIES], tenth[:_PQ_QUERIES]
+    queries, tenth = queries[:MAX_QUANTISER_QUERIES], tenth[:MAX_QUANTISER_QUERIES]
     wide_base, wide_queries = (_pad(rows) for rows in (base, queries))
     dimension = wide_base.shape[1]
     index = faiss.IndexPQ(dimension, dimension // PQ_COMPONENTS, PQ_BITS, faiss.METRIC_INNER_PRODUCT)
@@ -88,10 +92,11 @@ def pq_recall(queries: Vectors, base: Vectors, tenth: Vectors) -> float:
     index.train(wide_base[:_PQ_TRAIN_ROWS])
     index.add(wide_base)
     found = index.search(wide_queries, K)[1]
-    return recall(_products(queries, base, found), tenth)
+    return recall(inner_products(queries, base, found), tenth)
 
 
-def _products(queries: Vectors, base: Vectors, found: NDArray[np.int64]) -> NDArray[np.float32]:
+def inner_products(queries: Vectors, base: Vectors, found: NDArray[np.int64]) -> Vectors:
+    """Return the inner products (q, k) of ``queries`` (q, d) with the rows ``found`` (q, k) of ``base``."""
     products = np.empty(found.shape, np.float32)
     for at in range(0, len(queries), 256):  # 256 x 10 rows at a time
         products[at : at + 256] = np.einsum("qd,qkd->qk", queries[at : at + 256], base[found[at : at + 256]])

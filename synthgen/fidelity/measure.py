@@ -56,6 +56,8 @@ class Subject:
     seed: int = 42
     #: What lengths are divided by, the mean length of real rows; 0 where all are unit length: not judged.
     length_unit: float = 0.0
+    #: What measures HNSW at each of EF_SEARCH: faiss, or another library in its place.
+    hnsw: indexes.RecallCurve = indexes.hnsw_recalls
 
     def __len__(self) -> int:
         return len(self.vectors) if self.rows is None else len(self.rows)
@@ -101,7 +103,7 @@ class Subject:
         return FoldResult(
             cosines[:, [k - 1 for k in NEIGHBOURS]],
             geometry.local_dimension(cosines),
-            indexes.hnsw_recalls(queries, base, tenth),
+            self.hnsw(queries, base, tenth),
             indexes.ivf_recalls(queries, base, tenth),
             indexes.pq_recall(queries, base, tenth) if number == 0 else float("nan"),
         )
