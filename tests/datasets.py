@@ -37,14 +37,14 @@ def make_mixture(
     middles = noise[:6] // 2  # anchors are these plus noise of twice their length, near unit length in all
     labels = np.arange(n_anchors) % 6
     unit = 2**19 * math.isqrt(dimension) // 1_000
-    anchors = (middles[labels] + noise[6:]) * 1_600 // unit
+    anchors = (middles[labels] + noise[6:]) * 100 // unit
     members = [np.flatnonzero(labels == c) for c in range(6)] * 2
     centroids = np.stack([anchors[rows].sum(axis=0) // len(rows) for rows in members])
     steps = np.arange(4_096)
     simplex = [[math.isqrt(part << 20) for part in _split(step)] for step in steps.tolist()]
     return MixtureModel(
-        anchors=anchors.astype(np.int16),
-        centroids=centroids.astype(np.int16),
+        anchors=anchors.astype(np.int8),
+        centroids=centroids.astype(np.int8),
         labels=np.stack([labels, (labels + 1) % 6, labels + 6, (labels + 1) % 6 + 6], 1)
         .reshape(-1, 2, 2)
         .astype(np.int32),
@@ -61,18 +61,18 @@ def make_mixture(
         lengths=(2**15 + np.arange(n_anchors) % 3 * 2**14).astype(np.int32)
         if longest
         else np.empty(0, np.int32),
-        unit_bits=12,
+        unit_bits=8,
         scale=longest or 1.0,
-        settings={"tau": 0.375, "iso": 0.125, "pool": 0.0625, "gain": 1.0625, "second": 0.25},
+        settings={"tau": 0.375, "iso": 0.125, "pool": 0.0625, "gain": 1.0625, "first": 0.625, "second": 0.25},
         titles=tuple(f'"Größe" {u % 200}' for u in range(n_anchors)) if titles else (),
         about={},
     )
 
 
-def _split(step: int) -> tuple[int, int, int]:
-    """Return three numbers that sum to 2**12."""
-    first, second = sorted((step, step * 1_597 % 2**12))
-    return first, second - first, 2**12 - second
+def _split(step: int) -> tuple[int, int, int, int]:
+    """Return four numbers that sum to 2**12."""
+    first, second, third = sorted((step, step * 1_597 % 2**12, step * 2_531 % 2**12))
+    return first, second - first, third - second, 2**12 - third
 
 
 def make_dataset(count: int = 2_500, *, model: Model | None = None, **parameters: float | None) -> Dataset:

@@ -2,7 +2,7 @@
 
 ``_WORDS`` words belong to a row, cut into 32-bit halves and 16-bit quarters, little end first:
 
-    half 0           anchor                     quarters 8-13   six normal draws
+    half 0           anchor                     quarters 8-12   five normal draws
     quarters 2, 3    clustering; second nearest quarters 14, 15 size of a near copy's noise; stretch
     quarters 4, 5    stay; simplex              halves 8-14     seven members of the cluster
     half 3           outlier                    halves 15, 16   two residuals of anchors anywhere
@@ -39,7 +39,7 @@ _FAR_ENOUGH = 0.08
 class Choices:
     """Of n rows. ``anchors``, ``clusters`` (n,) int64; ``members`` (n, 8) int64, the anchor itself and seven
     members of the cluster; ``residuals`` (n, 2) int64, places in the table of residuals; ``strayed`` (n,)
-    int64, 1 - own in 2**-32; ``simplex`` (n, 3) and ``stretch`` (n,) int32 in 2**-16; ``normals`` (n, 6),
+    int64, 1 - own in 2**-32; ``simplex`` (n, 4) and ``stretch`` (n,) int32 in 2**-16; ``normals`` (n, 5),
     places in the normal table; ``levels`` (n,) int64, 1 to 2**16; ``outliers`` (n,) bool, rows in no cluster;
     ``paired`` (n,) bool, near copies and their originals.
     """
@@ -74,7 +74,7 @@ class Chooser:
         self._stray = np.rint(model.tightness / spec.tightness).astype(np.int64)
         self._sizes = np.diff(model.starts)
         self._n_residuals = min(MOST_RESIDUALS, len(model.anchors))
-        self._second = round(model.settings["second"] * 2**16)
+        self._first, self._second = (round(model.settings[name] * 2**16) for name in ("first", "second"))
         self._outlier = round(spec.outlier_rate * ONE)
         self._least = self._least_strayed()
 
@@ -99,7 +99,7 @@ class Chooser:
         anchors = np.searchsorted(self._popularity, halves[:, 0], side="right").astype(np.int64)
         anchors = np.minimum(anchors, len(model.anchors) - 1)
         second = (quarters[:, 3] < self._second).astype(np.int64)
-        clustering = _below(quarters[:, 2], model.labels.shape[1])
+        clustering = self._clusterings(quarters[:, 2])
         clusters = model.labels[anchors, clustering, second].astype(np.int64)
         members = np.empty((n, N_ANCHORS), np.int64)
         members[:, 0] = anchors
@@ -115,11 +115,17 @@ class Chooser:
             strayed=np.minimum(np.maximum(strayed, self._least[clusters]), ONE),
             simplex=model.simplex[_below(quarters[:, 5], len(model.simplex))],
             stretch=model.stretch[tightness, _below(quarters[:, 15], model.stretch.shape[1])],
-            normals=quarters[:, 8:14],
+            normals=quarters[:, 8:13],
             levels=quarters[:, 14].astype(np.int64) + 1,
             outliers=halves[:, 3] < self._outlier,
             paired=paired,
         )
+
+    def _clusterings(self, quarters: NDArray[np.uint16]) -> NDArray[np.int64]:
+        """Return the first clustering where a quarter is below its share, evenly the others elsewhere."""
+        others = self._model.labels.shape[1] - 1
+        places = (quarters.astype(np.int64) - self._first) * others // max(1, 2**16 - self._first)
+        return np.where(quarters < self._first, 0, 1 + places)
 
     def _least_strayed(self) -> NDArray[np.int64]:
         """Return the least 1 - own by cluster in 2**-32: 0 unless near copies are counted out."""

@@ -2,9 +2,10 @@
 
 A row is y = c + s (sqrt(own) (v - c) + gain sqrt(1 - own) noise), brought to its length: v an anchor by
 popularity, c the centroid of one of its clusters, s the stretch, own from the table ``stay``. The noise is a
-positive mixture of three members of the cluster (less c), a normal one of four, a normal one of two anchors
-anywhere (less their own centroids), and isotropic noise, in the shares rest, tau, pool and iso of the model's
-settings. It is a smoothed bootstrap (Silverman and Young 1987) whose kernel is made of the neighbours.
+positive mixture of four members of the cluster (less c), a normal one of three, a normal one of two anchors
+anywhere (less their own centroids, and as wide as the cluster), and isotropic noise, in the shares rest, tau,
+pool and iso of the model's settings. It is a smoothed bootstrap (Silverman and Young 1987) whose kernel is
+made of the neighbours.
 
 All arithmetic is exact, so that every machine makes the same bits. Vectors are tables of 8-bit integers: a
 row gathers eleven, whose bytes are its cost, and the rounding moves an anchor by a cosine of about 1e-4, its
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from synthgen.errors import InputError
 from synthgen.generate.choices import MOST_RESIDUALS, N_ANCHORS, N_RESIDUALS, ONE, Choices
+from synthgen.generate.grid import choose_grid
 from synthgen.generate.isotropic import LENGTH_BITS, normal_table
 from synthgen.generate.streams import MIXTURE_NOISE, Stream
 from synthgen.model.mixture import MixtureModel
@@ -44,7 +46,8 @@ _NOISE_LARGEST, _NOISE_DEVIATION = 127, math.sqrt((128**2 - 1) / 3)
 _COPY_NOISE = 0.02
 
 #: What each of a row's vectors is, in this order; the last one is its noise.
-_ANCHOR, _POSITIVE, _NORMAL = 0, slice(1, 4), slice(4, N_ANCHORS)
+_ANCHOR, _POSITIVE, _NORMAL = 0, slice(1, 5), slice(5, N_ANCHORS)
+_N_NORMAL = N_ANCHORS - _NORMAL.start
 _OF_CLUSTER = slice(0, N_ANCHORS)
 _RESIDUALS = slice(N_ANCHORS, N_ANCHORS + N_RESIDUALS)
 _CENTROID, _NOISE = _RESIDUALS.stop, _RESIDUALS.stop + 1
@@ -84,7 +87,7 @@ class MixtureLaw:
             )
         self._unit = 2.0**weight_bits
         self._noise_unit = math.ldexp(self._unit, self._table.unit_bits) / _NOISE_DEVIATION
-        self._grid = float(10**spec.decimals) * model.scale
+        self._grid = float(10 ** choose_grid(spec, model).decimals) * model.scale
         shape = (_MIX_ROWS, _N_SLOTS, self.dimension)
         self._gathered = np.empty((_MIX_ROWS, _N_SLOTS - 1, self.dimension), np.int8)
         self._parts = np.empty(shape, np.float32)
@@ -107,11 +110,13 @@ class MixtureLaw:
         weights[:, _ANCHOR] = stretch * np.sqrt(1.0 - strayed)
         weights[:, _POSITIVE] = (other * shares.positive)[:, None] * (choices.simplex / 2.0**16)
         weights[:, _NORMAL] = (other * shares.normal)[:, None] * normals[:, :-N_RESIDUALS]
-        weights[:, _RESIDUALS] = (other * shares.pooled)[:, None] * normals[:, -N_RESIDUALS:]
+        spread = self._model.spread[choices.clusters] / 2.0**24
+        pooled = other * shares.pooled * (spread / self._table.residual_deviation)
+        weights[:, _RESIDUALS] = pooled[:, None] * normals[:, -N_RESIDUALS:]
         weights[choices.outliers] = 0.0
         np.rint(weights * self._unit, out=weights)
         weights[:, _CENTROID] = self._unit - weights[:, _OF_CLUSTER].sum(axis=1)
-        isotropic = other * shares.isotropic * (self._model.spread[choices.clusters] / 2.0**24)
+        isotropic = other * shares.isotropic * spread
         weights[:, _NOISE] = self._noise_weights(choices, isotropic)
         narrow = weights.astype(np.float32)[:, None]
         return MixtureDraw(self._table.places(choices), narrow, self._factors(choices))
@@ -173,25 +178,25 @@ class _Shares:
     def of(cls, model: MixtureModel) -> _Shares:
         tau, iso, pool = (model.settings[name] for name in ("tau", "iso", "pool"))
         rest = max(0.0, 1 - tau - iso - pool)
-        roots = (rest, tau / (N_ANCHORS - 4), pool / N_RESIDUALS, iso)
+        roots = (rest, tau / _N_NORMAL, pool / N_RESIDUALS, iso)
         return cls(model.settings["gain"], *map(math.sqrt, roots))
 
 
 class _Table:
     """The vectors that rows are mixed of, (m, d) int8 in units of 2**-``unit_bits``: anchors, residuals of
     some (less the centroid of their first cluster), centroids, and the mean of all anchors, from which these
-    have the standard deviation ``deviation`` per component.
+    have the standard deviation ``deviation`` per component; ``residual_deviation``: that of the residuals.
     """
 
     def __init__(self, model: MixtureModel) -> None:
         some = np.arange(min(MOST_RESIDUALS, len(model.anchors)))
         some = some * len(model.anchors) // len(some)  # evenly spaced
-        residuals = model.anchors[some].astype(np.int32) - model.centroids[model.labels[some, 0, 0]]
+        residuals = model.anchors[some].astype(np.int16) - model.centroids[model.labels[some, 0, 0]]
+        self.residual_deviation = _deviation(residuals, model.unit_bits)
         mean, self.deviation = _mean(model)
-        coarse = max(0, max(map(_largest, (model.anchors, model.centroids))).bit_length() - 7)
-        self.unit_bits = model.unit_bits - coarse
-        parts = (model.anchors, residuals, model.centroids, mean[None])
-        self.vectors = np.concatenate([_rounded(part, coarse) for part in parts])
+        parts = (model.anchors, _bytes(residuals), model.centroids, _bytes(mean[None]))
+        self.vectors = np.concatenate(parts)
+        self.unit_bits = model.unit_bits
         self._residuals_at, self._centroids_at, self._mean_at, _ = np.cumsum([len(part) for part in parts])
 
     def places(self, choices: Choices) -> NDArray[np.int64]:
@@ -209,11 +214,12 @@ def _weight_bits(model: MixtureModel, shares: _Shares, table: _Table) -> int:
     strength = float(model.stretch.max()) / 2**16 * shares.gain
     normal = float(normal_table()[-1]) / 2**24
     members = shares.positive * float(model.simplex.sum(axis=1).max()) / 2**16
-    members += (N_ANCHORS - 4) * shares.normal * normal
+    members += _N_NORMAL * shares.normal * normal
     of_cluster = strength * (1 / shares.gain + members)
-    residuals = strength * N_RESIDUALS * shares.pooled * normal
+    widest = float(model.spread.max()) / 2**24
+    residuals = strength * N_RESIDUALS * shares.pooled * normal * widest / table.residual_deviation
     vectors = 1 + 2 * of_cluster + residuals  # the centroid has the weight 1 - those of the cluster
-    deviation = strength * shares.isotropic * float(model.spread.max()) / 2**24
+    deviation = strength * shares.isotropic * widest
     deviation = max(deviation, table.deviation, math.sqrt(_COPY_NOISE / table.vectors.shape[1]))
     noise = math.ldexp(deviation, table.unit_bits) / _NOISE_DEVIATION * _NOISE_LARGEST
     squares = np.einsum("ij,ij->i", table.vectors, table.vectors, dtype=np.int64)
@@ -233,9 +239,14 @@ def _mean(model: MixtureModel) -> tuple[NDArray[np.int64], float]:
     return mean, math.ldexp(math.sqrt(around / (n * d)), -model.unit_bits)
 
 
-def _rounded(vectors: NDArray[np.signedinteger], bits: int) -> NDArray[np.int8]:
-    """Return vectors / 2**bits, rounded, at most 127 in size."""
-    return np.rint(np.ldexp(vectors.astype(np.float32), -bits)).clip(-127, 127).astype(np.int8)
+def _deviation(vectors: NDArray[np.signedinteger], unit_bits: int) -> float:
+    """Return the root mean square of the components in ones, and no less than half a unit."""
+    squares = int(np.einsum("ij,ij->", vectors, vectors, dtype=np.int64))
+    return math.ldexp(max(math.sqrt(squares / vectors.size), 0.5), -unit_bits)
+
+
+def _bytes(vectors: NDArray[np.signedinteger]) -> NDArray[np.int8]:
+    return vectors.clip(-127, 127).astype(np.int8)
 
 
 def _largest(vectors: NDArray[np.signedinteger]) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthgen.model.clusterings import Clusterings
 from synthgen.model.neighbours import normalise, top_cosines
-from synthgen.model.recipe import Recipe
+from synthgen.model.recipe import Recipe, first_share
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -24,6 +24,8 @@ Integers = NDArray[np.int64]
 _MOST_KEPT = 0.97
 #: No anchor is tighter than this share of the mean distance between neighbours.
 _LEAST_DISTANCE = 0.05
+#: More would not fit a processor's caches, and a file of 768 components would grow past 20 MB.
+_MOST_ANCHORS = 30_000
 #: Rows behind a draw of the pooled noise; the covariance of all rows comes from drawing them anew.
 _POOLED_ROWS = 256
 
@@ -31,22 +33,24 @@ _POOLED_ROWS = 256
 @dataclass(frozen=True)
 class Anchors:
     """V made-up rows: ``units`` (V, d) float32 of unit length; ``parents`` (V,) int64, the fit rows they come
-    from; ``tightness`` (V,) float64, how far rows stray from each (about 1); ``weights`` (V,) float64, sum 1;
-    ``mean_nearest``: mean cosine of a fit row to the nearest other one.
+    from: the first n are all of them, in some order; ``distances`` (V,) float64, of each from its parent, as
+    shares of the mean; ``weights`` (V,) float64, sum 1.
     """
 
     units: Floats
     parents: Integers
-    tightness: NDArray[np.float64]
+    distances: NDArray[np.float64]
     weights: NDArray[np.float64]
-    mean_nearest: float
 
 
 def make_anchors(units: Floats, clusters: Clusterings, recipe: Recipe, rng: np.random.Generator) -> Anchors:
-    """Return ``recipe.anchors_per_row`` anchors for each row of ``units`` (n, d), in random order."""
-    n_anchors = max(len(units), round(recipe.anchors_per_row * len(units)))  # so that no cluster is empty
-    parents = rng.permutation(np.arange(n_anchors) % len(units))
-    picked = clusters.pick(parents, recipe.second, rng)
+    """Return ``recipe.anchors_per_row`` anchors for each row of ``units`` (n, d)."""
+    n_anchors = min(round(recipe.anchors_per_row * len(units)), _MOST_ANCHORS)
+    n_anchors = max(n_anchors, len(units))  # so that no cluster is empty
+    turns = -(-n_anchors // len(units))
+    parents = np.concatenate([rng.permutation(len(units)) for _ in range(turns)])[:n_anchors]
+    softness = recipe.anchor_softness
+    picked = clusters.pick(parents, first_share(softness), recipe.second * softness, rng)
     top = top_cosines(units, 2)
     cosines = _held_out_cosines(top, parents, recipe.closeness, rng)
     anchors = np.empty((n_anchors, units.shape[1]), np.float32)
@@ -60,9 +64,9 @@ def make_anchors(units: Floats, clusters: Clusterings, recipe: Recipe, rng: np.r
         anchors[places] = centroid + kept * (parent - centroid) + np.sqrt(1 - kept * kept) * noise
     distances = 1 - cosines
     mean = max(float(distances.mean()), 1e-6)
-    tightness = (np.maximum(distances, _LEAST_DISTANCE * mean) / mean) ** recipe.contrast
+    distances = np.maximum(distances, _LEAST_DISTANCE * mean) / mean
     weights = rng.gamma(recipe.popularity_shape, 1.0, n_anchors)
-    return Anchors(normalise(anchors), parents, tightness, weights / weights.sum(), float(top[:, 0].mean()))
+    return Anchors(normalise(anchors), parents, distances, weights / weights.sum())
 
 
 def _held_out_cosines(

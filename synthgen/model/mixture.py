@@ -21,7 +21,7 @@ from synthgen.errors import InputError
 from synthgen.runtime.files import check_parent_folder, write_whole
 from synthgen.specs import ModelRef, canonical_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LAW = "mixture"
 _HINT = "make a model with `synthgen fit`"
 
@@ -30,23 +30,23 @@ _HINT = "make a model with `synthgen fit`"
 class MixtureModel:
     """V virtual anchors in d dimensions, K overlapping clusters in T clusterings.
 
-    ``anchors`` (V, d) and ``centroids`` (K, d) int16, components of (near) unit vectors in units of
-    2**-``unit_bits``, below 2**11 in size; ``labels`` (V, T, 2) int32, nearest and second nearest cluster of
+    ``anchors`` (V, d) and ``centroids`` (K, d) int8, components of (near) unit vectors in units of
+    2**-``unit_bits``, 127 at most in size; ``labels`` (V, T, 2) int32, nearest and second nearest cluster of
     each anchor in each clustering; ``members`` (M,) int32 anchors by cluster, those of cluster c at
     ``starts[c]:starts[c + 1]`` (``starts`` (K + 1,) int64, no cluster empty); ``popularity`` (V,) uint32,
     ascending: anchor u is drawn by a 32-bit word below popularity[u] and not below popularity[u - 1] (the
     last one by what is left, too); ``tightness`` (V,) int32 in 2**-16: how far rows stray from the anchor, 1
     on average; ``spread`` (K,) int32 in 2**-24: standard deviation per component of cluster c; ``stay``
     (4096,) int32 in 2**-16: equally likely values of b in own = 1 - min(1, b x tightness); ``simplex`` (4096,
-    3) int32 in 2**-16: equally likely square roots of weights that sum to 1; ``stretch`` (16, 256) int32 in
+    4) int32 in 2**-16: equally likely square roots of weights that sum to 1; ``stretch`` (16, 256) int32 in
     2**-16: factors of the distance from the centroid, by tightness (sixteenths, clipped at 1) and equally
     likely values; ``lengths`` (V,) int32 in 2**-16 of ``scale``, or empty where all vectors have the length
-    ``scale``; ``settings``: numbers of the law, by name (tau, iso, pool, gain, second); ``titles``: a real
-    title for each anchor, or none; ``about``: provenance, no part of the digest.
+    ``scale``; ``settings``: numbers of the law, by name (tau, iso, pool, gain, first, second); ``titles``: a
+    real title for each anchor, or none; ``about``: provenance, no part of the digest.
     """
 
-    anchors: NDArray[np.int16]
-    centroids: NDArray[np.int16]
+    anchors: NDArray[np.int8]
+    centroids: NDArray[np.int8]
     labels: NDArray[np.int32]
     members: NDArray[np.int32]
     starts: NDArray[np.int64]
@@ -100,26 +100,8 @@ def save_mixture(path: Path, model: MixtureModel) -> None:
     document = {**model._scalars(), "digest": model.digest, "about": model.about}
     text = np.frombuffer(json.dumps(document, ensure_ascii=False).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, document=text, **_split_bytes(model._arrays()))  # type: ignore[arg-type]
+    np.savez_compressed(buffer, document=text, **model._arrays())  # type: ignore[arg-type]
     write_whole(path, buffer.getvalue())
-
-
-def _split_bytes(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """High and low bytes of 16-bit numbers apart: deflate packs them to 87% of what it makes of pairs."""
-    packed = dict(arrays)
-    for name in [name for name, array in arrays.items() if array.dtype.itemsize == 2]:
-        values = packed.pop(name)
-        packed[f"{name}.high"] = (values >> 8).astype(np.int8)
-        packed[f"{name}.low"] = (values & 255).astype(np.uint8)
-    return packed
-
-
-def _join_bytes(packed: dict[str, Any]) -> dict[str, Any]:
-    arrays = dict(packed)
-    for name in [name.removesuffix(".high") for name in packed if name.endswith(".high")]:
-        high, low = arrays.pop(f"{name}.high"), arrays.pop(f"{name}.low")
-        arrays[name] = high.astype(np.int16) * np.int16(256) + low
-    return arrays
 
 
 def load_mixture(path: Path) -> MixtureModel:
@@ -141,9 +123,7 @@ def load_mixture(path: Path) -> MixtureModel:
             next_step="fit it again with `synthgen fit`",
         )
     try:
-        model = MixtureModel(
-            **_join_bytes(parts), **{**document, "titles": tuple(document["titles"])}, about=about
-        )
+        model = MixtureModel(**parts, **{**document, "titles": tuple(document["titles"])}, about=about)
     except (TypeError, KeyError) as error:
         raise InputError("a damaged model file", where=str(path), next_step=_HINT) from error
     if model.digest != stated:

@@ -5,7 +5,8 @@ Datasets never come from here: generate/mixture.py draws the same law in integer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _BLOCK_ROWS = 4_096
-_N_NORMAL, _N_POOLED = 4, 2
+_N_POSITIVE, _N_NORMAL, _N_POOLED = 4, 3, 2
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,43 @@ class Law:
     clusters: Clusterings
     recipe: Recipe
 
+    def with_numbers(self, **numbers: float) -> Law:
+        """Return the law with other numbers of its recipe; only those that do not move anchors."""
+        return replace(self, recipe=replace(self.recipe, **numbers))  # type: ignore[arg-type]
+
+    @property
+    def tightness(self) -> NDArray[np.float64]:
+        """How far rows stray from each anchor, about 1, (V,)."""
+        return np.asarray(self.anchors.distances**self.recipe.contrast)
+
     @property
     def spread(self) -> NDArray[np.float64]:
         """Standard deviation per component of each cluster, (K,)."""
         variances = self.clusters.variances.astype(np.float64)
         return np.asarray(np.sqrt(variances / self.anchors.units.shape[1]))
+
+    @property
+    def offset(self) -> Floats:
+        """What is taken away from every row before it is brought to its length, (d,)."""
+        return np.asarray(self.recipe.centring * self.mean, np.float32)
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Mean of the anchors, each as often as it is drawn, (d,)."""
+        return np.asarray(self.anchors.weights.astype(np.float32) @ self.anchors.units)
+
+    @cached_property
+    def residual_spread(self) -> float:
+        """Standard deviation per component of anchors around the centroid of their first cluster."""
+        total = 0.0
+        for at in range(0, len(self.anchors.units), _BLOCK_ROWS):
+            rows = slice(at, at + _BLOCK_ROWS)
+            total += float(np.square(self.anchors.units[rows] - _home(self, rows)).sum(dtype=np.float64))
+        return float(np.sqrt(total / self.anchors.units.size))
+
+
+def _home(law: Law, anchors: Integers | slice) -> Floats:
+    return np.asarray(law.clusters.centroids[law.clusters.labels[anchors, 0, 0]])
 
 
 def draw_rows(law: Law, n_rows: int, seed: int) -> Floats:
@@ -51,25 +84,27 @@ def draw_rows(law: Law, n_rows: int, seed: int) -> Floats:
 
 def _draw_block(law: Law, drawn: Integers, rng: np.random.Generator) -> Floats:
     recipe, n = law.recipe, len(drawn)
-    cluster = law.clusters.pick(drawn, recipe.second, rng)
+    cluster = law.clusters.pick(drawn, recipe.first_share, recipe.second_share, rng)
     centroid = law.clusters.centroids[cluster]
-    tightness = law.anchors.tightness[drawn]
+    tightness = law.tightness[drawn]
     strayed = np.minimum((1 - rng.beta(recipe.stay_a, recipe.stay_b, n)) * tightness, 1)
     rest = 1 - recipe.tau - recipe.iso - recipe.pool
-    noise = _mix(law, cluster, np.sqrt(rest * rng.dirichlet(np.ones(3), n)), rng)
+    noise = _mix(law, cluster, np.sqrt(rest * rng.dirichlet(np.ones(_N_POSITIVE), n)), rng)
     normal = rng.standard_normal((n, _N_NORMAL)) * np.sqrt(recipe.tau / _N_NORMAL)
     noise += _mix(law, cluster, normal, rng)
+    pooled = np.sqrt(recipe.pool / _N_POOLED) * law.spread[cluster] / law.residual_spread
     for _ in range(_N_POOLED):
-        elsewhere = law.clusters.labels[rng.integers(0, len(law.anchors.units), n), 0, 0]
-        weight = rng.standard_normal((n, 1)) * np.sqrt(recipe.pool / _N_POOLED)
-        noise += _mix(law, elsewhere, weight, rng)
+        elsewhere = rng.integers(0, len(law.anchors.units), n)
+        weight = (rng.standard_normal(n) * pooled).astype(np.float32)[:, None]
+        noise += weight * (law.anchors.units[elsewhere] - _home(law, elsewhere))
     isotropic = rng.standard_normal(noise.shape, np.float32)
     noise += isotropic * (np.sqrt(recipe.iso) * law.spread[cluster]).astype(np.float32)[:, None]
     z = rng.standard_normal(n)
     stretch = np.exp(np.minimum(tightness, 1) * (recipe.stretch * z - recipe.stretch**2))
     own = (stretch * np.sqrt(1 - strayed)).astype(np.float32)[:, None]
     other = (recipe.gain * stretch * np.sqrt(strayed)).astype(np.float32)[:, None]
-    return np.asarray(centroid + own * (law.anchors.units[drawn] - centroid) + other * noise, np.float32)
+    rows = centroid + own * (law.anchors.units[drawn] - centroid) + other * noise
+    return np.asarray(rows - law.offset, np.float32)
 
 
 def _mix(law: Law, cluster: Integers, weights: NDArray[np.float64], rng: np.random.Generator) -> Floats:

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from synthgen import __version__
 from synthgen.errors import InputError
 from synthgen.model.anchors import Anchors, make_anchors
-from synthgen.model.calibration import calibrate
+from synthgen.model.calibration import CALIBRATED, Calibrated, calibrate
 from synthgen.model.clusterings import Clusterings, cluster_rows
 from synthgen.model.mixture import MixtureModel
 from synthgen.model.mixture_draw import Law
@@ -39,6 +39,8 @@ MAX_ROWS = 20_000
 MAX_FIT_BYTES = 128_000_000
 MIN_DIMENSION, MAX_DIMENSION = 64, 4_096
 _BLOCK_ROWS = 4_096
+#: When other sizes of clusters are tried, and which.
+_LITTLE_ISO, _SMALLER, _MUCH_ISO, _LARGER = 0.03, 0.65, 0.35, 2.0
 _HINT = "leave such rows out: they have no direction"
 
 
@@ -145,26 +147,43 @@ def read_fit_rows(source: VectorSource, seed: int) -> FitRows:
 
 def fit_law(units: Floats, seed: int, recipe: Recipe, note: Callable[[str], None] = lambda text: None) -> Law:
     """Return the law of the rows ``units`` (n, d) of unit length, calibrated on them."""
-    note(f"clustering {len(units):,} rows")
-    clusters = cluster_rows(units, recipe.rows_per_cluster, recipe.n_clusterings, seed)
+    first = _try(units, seed, recipe, note)
+    other = _other_size(first.law.recipe)
+    if other is None:
+        return first.law
+    second = _try(units, seed, replace(recipe, rows_per_cluster=other), note)
+    return min(first, second, key=lambda found: found.misfit).law
+
+
+def _try(units: Floats, seed: int, recipe: Recipe, note: Callable[[str], None]) -> Calibrated:
+    note(f"{len(units):,} rows in clusters of about {recipe.rows_per_cluster:g}")
+    clusters = cluster_rows(units, recipe.cluster_sizes, seed)
     note("placing anchors")
     anchors = make_anchors(units, clusters, recipe, np.random.default_rng([seed, 1]))
     law = Law(anchors, _clusters_of_anchors(clusters, anchors), recipe)
     note("comparing what is drawn")
-    return calibrate(law, units, anchors.mean_nearest, seed)
+    return calibrate(law, units, seed)
+
+
+def _other_size(recipe: Recipe) -> float | None:
+    """Return another size of clusters to try, where the isotropic share shows that these may be wrong: nearly
+    none, and the clusters are too wide; much, and they are too narrow.
+    """
+    if recipe.iso < _LITTLE_ISO:
+        return recipe.rows_per_cluster * _SMALLER
+    return recipe.rows_per_cluster * _LARGER if recipe.iso > _MUCH_ISO else None
 
 
 def _clusters_of_anchors(clusters: Clusterings, anchors: Anchors) -> Clusterings:
-    """Return the clusters with anchors as members: each where its parent is, so that none is empty."""
-    cluster_of = np.empty((len(clusters.labels), clusters.labels.shape[1]), np.int64)
-    for turn, part in enumerate(np.split(clusters.members, clusters.labels.shape[1])):
-        at = turn * len(part)
-        cluster_of[part, turn] = np.searchsorted(clusters.starts, np.arange(at, at + len(part)), "right") - 1
-    flat = cluster_of[anchors.parents].T.ravel()
-    sizes = np.bincount(flat, minlength=len(clusters.centroids))
-    members = np.argsort(flat, kind="stable") % len(anchors.parents)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    return replace(clusters, labels=clusters.labels[anchors.parents], members=members, starts=starts)
+    """Return the clusters with anchors as members: where a fit row was, its first anchor.
+
+    With all of its anchors, clusters would have more members than the fit has seen, and rows that are
+    mixtures of them would lie further apart than real ones.
+    """
+    n_rows = len(clusters.labels)
+    first_anchors = np.empty(n_rows, np.int64)
+    first_anchors[anchors.parents[:n_rows]] = np.arange(n_rows)
+    return replace(clusters, labels=clusters.labels[anchors.parents], members=first_anchors[clusters.members])
 
 
 def _check_shape(n_rows: int, dimension: int) -> None:
@@ -197,8 +216,8 @@ def _describe(source: VectorSource, fit_rows: FitRows, law: Law, seed: int) -> d
         "seed": seed,
         "n_anchors": len(law.anchors.units),
         "n_clusters": len(law.clusters.centroids),
-        "gain": law.recipe.gain,
-        "iso": law.recipe.iso,
+        "rows_per_cluster": law.recipe.rows_per_cluster,
+        **{name: round(getattr(law.recipe, name), 6) for name in (*CALIBRATED, "centring")},
         "anchor_to_nearest_fit_row": _quantiles(nearest),
         "synthgen": __version__,
         "numpy": np.__version__,

@@ -18,17 +18,17 @@ from synthgen.model.mixture_draw import Law
 
 Integers = NDArray[np.int32]
 
-#: Components stay below 2**11 in size, so that float32 adds eleven of them times 8-bit coefficients exactly.
-LARGEST_COMPONENT = 2**11 - 1
-#: Nor is the typical component above 160: finer steps (a cosine error below 1e-5) would only fill the file.
-_LARGEST_TYPICAL = 160.0
+#: Largest component, so that anchors are bytes, whose number is the cost of a row.
+LARGEST_COMPONENT = 127
 _MOST_UNIT_BITS = 20
 _TABLE_ROWS = 4_096
 _STRETCH_ROWS, _STRETCH_VALUES = 16, 256
 #: Largest tightness kept: rows of such an anchor stray all the way, whatever b is.
 _MOST_TIGHTNESS = 1_024.0
-#: Plastic number (real root of x**3 = x + 1), for Roberts' R2 sequence.
-_PLASTIC = 1.32471795724474602596
+#: Members in the positive mixture of a row.
+N_POSITIVE = 4
+#: Real root of x**4 = x + 1, for Roberts' R3 sequence.
+_ROOT = 1.22074408460575947536
 
 
 def make_model(
@@ -36,16 +36,17 @@ def make_model(
 ) -> MixtureModel:
     """Return ``law`` as integers; ``lengths`` (V,): of each anchor's parent, all equal or not."""
     recipe, clusters = law.recipe, law.clusters
-    unit_bits = choose_unit_bits(law.anchors.units, clusters.centroids)
+    anchors, centroids = law.anchors.units - law.offset, clusters.centroids - law.offset
+    unit_bits = choose_unit_bits(anchors, centroids)
     scale, relative = split_lengths(lengths)
     return MixtureModel(
-        anchors=_in_units(law.anchors.units, unit_bits),
-        centroids=_in_units(clusters.centroids, unit_bits),
+        anchors=_in_units(anchors, unit_bits),
+        centroids=_in_units(centroids, unit_bits),
         labels=clusters.labels.astype(np.int32),
         members=clusters.members.astype(np.int32),
         starts=clusters.starts.astype(np.int64),
         popularity=popularity_table(law.anchors.weights),
-        tightness=_fixed(np.minimum(law.anchors.tightness, _MOST_TIGHTNESS), 16),
+        tightness=_fixed(np.minimum(law.tightness, _MOST_TIGHTNESS), 16),
         spread=_fixed(law.spread, 24),
         stay=stay_table(recipe.stay_a, recipe.stay_b),
         simplex=simplex_table(),
@@ -53,20 +54,20 @@ def make_model(
         lengths=relative,
         unit_bits=unit_bits,
         scale=scale,
-        settings={name: float(getattr(recipe, name)) for name in ("tau", "iso", "pool", "gain", "second")},
+        settings={
+            **{name: float(getattr(recipe, name)) for name in ("tau", "iso", "pool", "gain")},
+            "first": recipe.first_share,
+            "second": recipe.second_share,
+        },
         titles=titles,
         about=about,
     )
 
 
 def choose_unit_bits(*arrays: NDArray[np.float32]) -> int:
-    """Return the finest unit, 2**-bits, in which no component is above 2047, and they are 160 at most in the
-    root mean square of the first array.
-    """
+    """Return the finest unit, 2**-bits, in which no component is above 127."""
     largest = max(float(np.abs(array).max()) for array in arrays)
-    typical = math.sqrt(float(np.square(arrays[0]).mean(dtype=np.float64)))
-    steps = min(LARGEST_COMPONENT / largest, _LARGEST_TYPICAL / typical)
-    return min(_MOST_UNIT_BITS, math.floor(math.log2(steps)))
+    return min(_MOST_UNIT_BITS, math.floor(math.log2(LARGEST_COMPONENT / largest)))
 
 
 def split_lengths(lengths: NDArray[np.float64]) -> tuple[float, Integers]:
@@ -93,12 +94,12 @@ def stay_table(a: float, b: float) -> Integers:
 
 
 def simplex_table() -> Integers:
-    """Return (4096, 3) square roots, in 2**-16, of weights that are uniform on the simplex.
+    """Return (4096, 4) square roots, in 2**-16, of weights that are uniform on the simplex.
 
-    These are Dirichlet(1, 1, 1): the gaps between two sorted uniform numbers (Devroye 1986), which come from
-    Roberts' R2 sequence (2018), evener than random ones.
+    These are Dirichlet(1, 1, 1, 1): the gaps between three sorted uniform numbers (Devroye 1986), which come
+    from Roberts' R3 sequence (2018), evener than random ones.
     """
-    steps = np.arange(_TABLE_ROWS)[:, None] * np.array([1 / _PLASTIC, 1 / _PLASTIC**2])
+    steps = np.arange(_TABLE_ROWS)[:, None] * _ROOT ** -np.arange(1.0, N_POSITIVE)
     ends = np.sort((0.5 + steps) % 1.0, axis=1)
     return _fixed(np.sqrt(np.diff(ends, axis=1, prepend=0.0, append=1.0)), 16)
 
@@ -115,8 +116,8 @@ def _middles(n: int) -> NDArray[np.float64]:
     return np.asarray((np.arange(n) + 0.5) / n)
 
 
-def _in_units(vectors: NDArray[np.float32], unit_bits: int) -> NDArray[np.int16]:
-    return np.rint(np.ldexp(vectors, unit_bits)).astype(np.int16)
+def _in_units(vectors: NDArray[np.float32], unit_bits: int) -> NDArray[np.int8]:
+    return np.rint(np.ldexp(vectors, unit_bits)).astype(np.int8)
 
 
 def _fixed(values: NDArray[np.floating[Any]], bits: int) -> Integers:

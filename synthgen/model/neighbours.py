@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +26,35 @@ def top_cosines(units: Floats, n_neighbours: int) -> Floats:
         cosines.partition(len(units) - n_neighbours, axis=1)
         top[at : at + len(rows)] = -np.sort(-cosines[:, -n_neighbours:], axis=1)
     return top
+
+
+@dataclass(frozen=True)
+class Scan:
+    """``cosines`` (n, k) float32 and ``rows`` (n, k) int64: each row's k nearest other rows, nearest first;
+    ``counts`` (t,) int64: ordered pairs of different rows with at least so large a cosine.
+    """
+
+    cosines: Floats
+    rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def scan_pairs(units: Floats, n_neighbours: int, cosines: NDArray[np.floating[Any]]) -> Scan:
+    """Look at all pairs of ``units`` (n, d), rows of unit length, n > ``n_neighbours``."""
+    n = len(units)
+    top, near = np.empty((n, n_neighbours), np.float32), np.empty((n, n_neighbours), np.int64)
+    counts = np.zeros(len(cosines), np.int64)
+    for at in range(0, n, _BLOCK_ROWS):
+        block = units[at : at + _BLOCK_ROWS] @ units.T
+        rows = np.arange(len(block))
+        block[rows, at + rows] = -np.inf
+        counts += np.array([np.count_nonzero(block >= least) for least in cosines], np.int64)
+        found = np.argpartition(block, n - n_neighbours, axis=1)[:, n - n_neighbours :]
+        values = np.take_along_axis(block, found, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        top[at : at + len(block)] = np.take_along_axis(values, order, axis=1)
+        near[at : at + len(block)] = np.take_along_axis(found, order, axis=1)
+    return Scan(top, near, counts)
 
 
 def nearest_cosines(units: Floats, others: Floats) -> Floats:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from synthgen.errors import InputError, UsageError
+from synthgen.errors import UsageError
 from synthgen.generate.choices import pair_rows, reweigh
 from synthgen.generate.dataset import Dataset
 from synthgen.generate.isotropic import normal_table
@@ -29,6 +29,7 @@ def make(count: int = 2_500, **parameters: float | None) -> Dataset:
 
 def golden_digests() -> dict[str, str]:
     small = make_mixture(60, 101, titles=False, longest=0.75)
+    long = make_mixture(60, 101, titles=False, longest=31_234.5)
     return {
         "default, rows 0 to 2,499": digest_of(make(), 0, 2_500),
         "default, rows 10**12 to 10**12 + 9": digest_of(make(), 10**12, 10**12 + 10),
@@ -41,11 +42,12 @@ def golden_digests() -> dict[str, str]:
         "101 components, other lengths, no titles, 5 decimals": digest_of(
             make_dataset(model=small, decimals=5), 900, 1_100
         ),
+        "101 components, up to 31,234.5 long": digest_of(make_dataset(model=long), 900, 1_100),
     }
 
 
 def vectors_of(dataset: Dataset, n_rows: int = 2_500) -> NDArray[np.float64]:
-    return dataset.rows(0, n_rows).embeddings / 10.0**dataset.spec.decimals
+    return dataset.rows(0, n_rows).embeddings / 10.0**dataset.grid.decimals
 
 
 def highest_cosines(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,7 +159,7 @@ def test_no_row_is_another_one() -> None:
 def test_near_duplicates_have_the_asked_rate(rate: float) -> None:
     highest = highest_cosines(vectors_of(make(near_duplicate_rate=rate), 2_000))
     taken = [(pair_rows(42, chunk, rate) >= 0).mean() for chunk in range(100)]
-    assert abs((highest >= 0.95).mean() - np.mean(taken[:2])) < 0.002
+    assert abs((highest >= 0.95).mean() - np.mean(taken[:2])) < 0.004
     assert abs(np.mean(taken) - rate) < 0.01
     assert highest.max() < 1 - 1e-9
 
@@ -221,8 +223,6 @@ def test_lengths_are_those_of_the_anchors() -> None:
     lengths = np.linalg.norm(vectors_of(make_dataset(model=model), 500), axis=1)
     wanted = np.array([0.5, 0.75, 1.0]) * 0.75
     assert np.abs(lengths[:, None] - wanted).min(axis=1).max() < 1e-4
-    with pytest.raises(InputError, match="one digit before the point"):
-        make_dataset(model=make_mixture(60, 101, longest=2.0))
 
 
 def test_datasets_are_found_again_by_their_spec(tmp_path: Path) -> None:

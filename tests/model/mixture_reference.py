@@ -28,20 +28,21 @@ def _block(model: MixtureModel, n: int, rng: np.random.Generator) -> NDArray[np.
     words = rng.integers(0, 2**32, n)
     u = np.searchsorted(model.popularity, words, side="right").clip(max=len(model.anchors) - 1)
     second = (rng.random(n) < settings["second"]).astype(int)
-    c = model.labels[u, rng.integers(0, model.labels.shape[1], n), second]
+    others = rng.integers(1, model.labels.shape[1], n)
+    c = model.labels[u, np.where(rng.random(n) < settings["first"], 0, others), second]
     tightness = model.tightness[u] * one
     strayed = np.minimum(1, model.stay[rng.integers(0, len(model.stay), n)] * one * tightness)
     rest = 1 - settings["tau"] - settings["iso"] - settings["pool"]
     noise = np.zeros((n, model.anchors.shape[1]))
     for weight in model.simplex[rng.integers(0, len(model.simplex), n)].T * one * np.sqrt(rest):
         noise += weight[:, None] * _residual(model, c, rng)
-    for _ in range(4):
-        noise += np.sqrt(settings["tau"] / 4) * rng.standard_normal((n, 1)) * _residual(model, c, rng)
-    for _ in range(2):
-        elsewhere = model.labels[rng.integers(0, len(model.anchors), n), 0, 0]
-        weight = np.sqrt(settings["pool"] / 2) * rng.standard_normal((n, 1))
-        noise += weight * _residual(model, elsewhere, rng)
+    for _ in range(3):
+        noise += np.sqrt(settings["tau"] / 3) * rng.standard_normal((n, 1)) * _residual(model, c, rng)
     spread = model.spread[c][:, None] * 2.0**-24
+    residuals = (model.anchors - model.centroids[model.labels[:, 0, 0]]) * 2.0**-model.unit_bits
+    for _ in range(2):
+        weight = np.sqrt(settings["pool"] / 2) * rng.standard_normal((n, 1)) * spread / residuals.std()
+        noise += weight * residuals[rng.integers(0, len(residuals), n)]
     noise += np.sqrt(settings["iso"]) * spread * rng.standard_normal(noise.shape)
     step = 2.0**-model.unit_bits
     centroid = model.centroids[c] * step

@@ -36,24 +36,25 @@ def model(vectors: NDArray[np.float32]) -> MixtureModel:
 def test_a_model_is_what_its_docstring_says(model: MixtureModel) -> None:
     n_anchors, dimension = model.anchors.shape
     n_clusters = len(model.centroids)
-    assert (n_anchors, dimension) == (600, 96) and model.centroids.shape == (n_clusters, 96)
-    assert model.anchors.dtype == model.centroids.dtype == np.int16
-    assert max(np.abs(model.anchors).max(), np.abs(model.centroids).max()) < 2**11
+    assert (n_anchors, dimension) == (1_800, 96) and model.centroids.shape == (n_clusters, 96)
+    assert model.anchors.dtype == model.centroids.dtype == np.int8
+    assert max(np.abs(model.anchors).max(), np.abs(model.centroids).max()) <= 127
     lengths = np.linalg.norm(model.anchors.astype(float), axis=1) / 2**model.unit_bits
-    assert np.abs(lengths - 1).max() < 0.01
+    assert np.abs(lengths - 1).max() < 0.1  # but for the centring
     assert model.labels.shape == (n_anchors, 3, 2) and model.labels.max() < n_clusters
     per_clustering = np.sort(model.labels[:, :, 0], axis=1)
     assert (np.diff(per_clustering, axis=1) > 0).all()  # each clustering has clusters of its own
-    assert model.starts[0] == 0 and model.starts[-1] == len(model.members) == 3 * n_anchors
-    assert (np.diff(model.starts) > 0).all()
-    assert np.array_equal(np.bincount(model.members), np.full(n_anchors, 3))
+    assert model.starts[0] == 0 and model.starts[-1] == len(model.members)
+    assert (np.diff(model.starts) >= 5).all()  # small clusters borrow
+    assert (np.bincount(model.members) >= 3).all()  # one anchor of each row, in each clustering
+    assert model.members.max() == 599
     assert (np.diff(model.popularity.astype(np.int64)) > 0).all() and model.popularity[-1] == 2**32 - 1
     assert model.tightness.shape == (n_anchors,) and model.tightness.min() > 0
     assert 0.5 < model.tightness.mean() / 2**16 < 2
     assert model.spread.shape == (n_clusters,) and model.spread.min() > 0
     assert model.scale == 1.0 and len(model.lengths) == 0
-    assert set(model.settings) == {"tau", "iso", "pool", "gain", "second"}
-    assert len(set(model.titles)) == n_anchors
+    assert set(model.settings) == {"tau", "iso", "pool", "gain", "first", "second"}
+    assert len(set(model.titles)) == 600
 
 
 def test_members_of_a_cluster_lie_in_it(model: MixtureModel) -> None:
@@ -114,15 +115,15 @@ def test_lengths_are_kept_apart(vectors: NDArray[np.float32]) -> None:
 @pytest.mark.parametrize("dimension", [64, 4_096])
 def test_other_dimensions_can_be_fitted(dimension: int) -> None:
     model = fit_mixture(make_vectors(200, dimension), 1)
-    assert model.anchors.shape == (200, dimension)
-    assert np.abs(model.anchors).max() > 2**8  # fine enough steps
+    assert model.anchors.shape == (600, dimension)
+    assert np.abs(model.anchors).max() > 2**5  # fine enough steps
 
 
 def test_a_component_that_outweighs_all_others_fits() -> None:
     vectors = make_vectors(200)
     vectors[:, 5] = 12.0
     model = fit_mixture(vectors, 1)
-    assert model.anchors[:, 5].min() > 2**9 and model.anchors.max() < 2**11
+    assert model.anchors[:, 5].min() > 2**5
 
 
 def test_twins_do_not_break_the_fit() -> None:
