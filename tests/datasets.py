@@ -27,10 +27,16 @@ def make_model(n_centroids: int = 7, dimension: int = 768, titles: bool = True) 
 
 
 def make_mixture(
-    n_anchors: int = 300, dimension: int = 768, *, titles: bool = True, longest: float = 0.0
+    n_anchors: int = 300,
+    dimension: int = 768,
+    *,
+    titles: bool = True,
+    longest: float = 0.0,
+    middle: int = 0,
 ) -> MixtureModel:
     """Return a fitted model made of integers: 12 clusters in 2 clusterings, of anchors at cosine 0.45 to
-    their centroid. ``longest``: of vectors that are not of unit length, else 0.
+    their centroid. ``longest``: of vectors that are not of unit length, else 0; ``middle``: size of what
+    they have in common, in 1/4096.
     """
     words = np.random.PCG64DXSM(np.random.SeedSequence(98)).random_raw((n_anchors + 6) * dimension)
     noise = (words >> np.uint64(52)).astype(np.int64).reshape(-1, dimension) - 2**11
@@ -45,6 +51,7 @@ def make_mixture(
     return MixtureModel(
         anchors=anchors.astype(np.int8),
         centroids=centroids.astype(np.int8),
+        middle=((np.arange(dimension) % 3 - 1) * middle).astype(np.int32),
         labels=np.stack([labels, (labels + 1) % 6, labels + 6, (labels + 1) % 6 + 6], 1)
         .reshape(-1, 2, 2)
         .astype(np.int32),

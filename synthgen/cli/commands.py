@@ -95,7 +95,7 @@ def run_generate(flags: argparse.Namespace) -> int:
     if not flags.quiet:
         warn_of_noise(dataset)
     if flags.dry_run:
-        print_plan(plan_generate(dataset, output, overwrite=flags.overwrite), as_json=flags.json)
+        print_plan(plan_generate(dataset, output, options), as_json=flags.json)
         return EXIT_OK
     print_generated(generate(dataset, output, options), as_json=flags.json)
     return EXIT_OK

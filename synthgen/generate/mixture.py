@@ -11,7 +11,8 @@ All arithmetic is exact, so that every machine makes the same bits. Vectors are 
 row gathers eleven, whose bytes are its cost, and the rounding moves an anchor by a cosine of about 1e-4, its
 rows with it. Each row's weights are made by single, correctly rounded IEEE 754 operations, then rounded to
 integers so small that sums stay below 2**24 in each component: float32 adds them exactly in any order, by
-BLAS or not. The length of a sum stays below 2**26, and is brought to that of the row as in isotropic.py.
+BLAS or not. What all vectors have in common is added last, in float64. The length of a sum stays below 2**26,
+and is brought to that of the row as in isotropic.py.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from synthgen.generate.choices import MOST_RESIDUALS, N_ANCHORS, N_RESIDUALS, ON
 from synthgen.generate.grid import choose_grid
 from synthgen.generate.isotropic import LENGTH_BITS, normal_table
 from synthgen.generate.streams import MIXTURE_NOISE, Stream
-from synthgen.model.mixture import MixtureModel
+from synthgen.model.mixture import MIDDLE_BITS, MixtureModel
 from synthgen.specs import DatasetSpec
 
 Floats = NDArray[np.float64]
@@ -86,6 +87,9 @@ class MixtureLaw:
                 next_step="fit it again with `synthgen fit`",
             )
         self._unit = 2.0**weight_bits
+        self._middle = model.middle * 2.0 ** (
+            weight_bits - MIDDLE_BITS
+        )  # integers: weights have as many bits
         self._noise_unit = math.ldexp(self._unit, self._table.unit_bits) / _NOISE_DEVIATION
         self._grid = float(10 ** choose_grid(spec, model).decimals) * model.scale
         shape = (_MIX_ROWS, _N_SLOTS, self.dimension)
@@ -144,7 +148,7 @@ class MixtureLaw:
 
     def _round(self, total: NDArray[np.float32], factors: Floats, out: NDArray[np.int32]) -> None:
         vector = self._vector[: len(total)]
-        np.copyto(vector, total)
+        np.add(total, self._middle, out=vector)
         squares = np.einsum("ij,ij->i", vector, vector)
         np.multiply(vector, (factors / np.sqrt(squares))[:, None], out=vector)
         np.rint(vector, out=vector)
@@ -226,6 +230,8 @@ def _weight_bits(model: MixtureModel, shares: _Shares, table: _Table) -> int:
     # One percent more: weights are rounded.
     component = 1.01 * (vectors * _largest(table.vectors) + noise)
     length = 1.01 * (vectors * math.sqrt(int(squares.max())) + noise * math.sqrt(table.vectors.shape[1]))
+    middle = model.middle.astype(np.int64)
+    length += math.ldexp(math.sqrt(int(middle @ middle)), -MIDDLE_BITS)  # weights of vectors sum to one unit
     return min(_COMPONENT_BITS - math.frexp(component)[1], LENGTH_BITS - math.frexp(length)[1])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from synthgen.specs import ModelRef, canonical_json
 
 FORMAT_VERSION = 2
 LAW = "mixture"
+#: By how many bits the middle is finer than anchors: it is the same in all rows, and so would be its error.
+MIDDLE_BITS = 4
 _HINT = "make a model with `synthgen fit`"
 
 
@@ -30,8 +33,10 @@ _HINT = "make a model with `synthgen fit`"
 class MixtureModel:
     """V virtual anchors in d dimensions, K overlapping clusters in T clusterings.
 
-    ``anchors`` (V, d) and ``centroids`` (K, d) int8, components of (near) unit vectors in units of
-    2**-``unit_bits``, 127 at most in size; ``labels`` (V, T, 2) int32, nearest and second nearest cluster of
+    ``anchors`` (V, d) and ``centroids`` (K, d) int8, components of (near) unit vectors less ``middle``, in
+    units of 2**-``unit_bits``, 127 at most in size; ``middle`` (d,) int32, in units of 2**-(``unit_bits`` +
+    4): what all rows have in common, however large beside what they differ by;
+    ``labels`` (V, T, 2) int32, nearest and second nearest cluster of
     each anchor in each clustering; ``members`` (M,) int32 anchors by cluster, those of cluster c at
     ``starts[c]:starts[c + 1]`` (``starts`` (K + 1,) int64, no cluster empty); ``popularity`` (V,) uint32,
     ascending: anchor u is drawn by a 32-bit word below popularity[u] and not below popularity[u - 1] (the
@@ -47,6 +52,7 @@ class MixtureModel:
 
     anchors: NDArray[np.int8]
     centroids: NDArray[np.int8]
+    middle: NDArray[np.int32]
     labels: NDArray[np.int32]
     members: NDArray[np.int32]
     starts: NDArray[np.int64]
@@ -126,6 +132,8 @@ def load_mixture(path: Path) -> MixtureModel:
         model = MixtureModel(**parts, **{**document, "titles": tuple(document["titles"])}, about=about)
     except (TypeError, KeyError) as error:
         raise InputError("a damaged model file", where=str(path), next_step=_HINT) from error
+    if not (math.isfinite(model.scale) and model.scale > 0):
+        raise InputError("a damaged model file", where=str(path), next_step=_HINT)
     if model.digest != stated:
         raise InputError("damaged (its digest does not match)", where=str(path), next_step=_HINT)
     return model

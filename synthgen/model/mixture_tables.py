@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # type: ignore[import-untyped]
 
-from synthgen.model.mixture import MixtureModel
+from synthgen.model.mixture import MIDDLE_BITS, MixtureModel
 from synthgen.model.mixture_draw import Law
 
 Integers = NDArray[np.int32]
 
 #: Largest component, so that anchors are bytes, whose number is the cost of a row.
 LARGEST_COMPONENT = 127
-_MOST_UNIT_BITS = 20
+#: Finer, and rows with their middle would be too long for exact sums of squares.
+_MOST_UNIT_BITS = 16
 _TABLE_ROWS = 4_096
 _STRETCH_ROWS, _STRETCH_VALUES = 16, 256
 #: Largest tightness kept: rows of such an anchor stray all the way, whatever b is.
@@ -36,12 +37,14 @@ def make_model(
 ) -> MixtureModel:
     """Return ``law`` as integers; ``lengths`` (V,): of each anchor's parent, all equal or not."""
     recipe, clusters = law.recipe, law.clusters
-    anchors, centroids = law.anchors.units - law.offset, clusters.centroids - law.offset
+    anchors, centroids = law.anchors.units - law.mean, clusters.centroids - law.mean
     unit_bits = choose_unit_bits(anchors, centroids)
+    middle = np.rint(np.ldexp(law.mean - law.offset, unit_bits + MIDDLE_BITS)).astype(np.int32)
     scale, relative = split_lengths(lengths)
     return MixtureModel(
         anchors=_in_units(anchors, unit_bits),
         centroids=_in_units(centroids, unit_bits),
+        middle=middle,
         labels=clusters.labels.astype(np.int32),
         members=clusters.members.astype(np.int32),
         starts=clusters.starts.astype(np.int64),
@@ -67,7 +70,7 @@ def make_model(
 def choose_unit_bits(*arrays: NDArray[np.float32]) -> int:
     """Return the finest unit, 2**-bits, in which no component is above 127."""
     largest = max(float(np.abs(array).max()) for array in arrays)
-    return min(_MOST_UNIT_BITS, math.floor(math.log2(LARGEST_COMPONENT / largest)))
+    return min(_MOST_UNIT_BITS, math.floor(math.log2(LARGEST_COMPONENT / max(largest, 1e-9))))
 
 
 def split_lengths(lengths: NDArray[np.float64]) -> tuple[float, Integers]:

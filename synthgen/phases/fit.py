@@ -13,7 +13,7 @@ from typing import Any
 from synthgen.errors import InputError, UsageError
 from synthgen.formats.vectors import open_vectors
 from synthgen.generate.grid import choose_grid
-from synthgen.model.mixture import MixtureModel, save_mixture
+from synthgen.model.mixture import MixtureModel, load_mixture, save_mixture
 from synthgen.model.mixture_fit import VectorSource, fit_mixture
 from synthgen.model.spool import EmbeddingSpool
 from synthgen.phases.memories import name_spaces, read_memories
@@ -55,6 +55,19 @@ class _Opened:
     about: dict[str, Any]
 
 
+def _check_replaceable(output: Path) -> None:
+    """A model may be fitted again; a file of another kind is somebody's work."""
+    try:
+        if output.exists():
+            load_mixture(output)
+    except InputError as error:
+        raise InputError(
+            "is there, and is no model of this version",
+            where=str(output),
+            next_step="give another --output, or move it away",
+        ) from error
+
+
 def fit(options: FitOptions) -> dict[str, Any]:
     """Fit a model and write ``output``; return its provenance, with digest and time taken.
 
@@ -62,6 +75,7 @@ def fit(options: FitOptions) -> dict[str, Any]:
     Raises UsageError, InputError, TargetError, ResourceError.
     """
     files.check_parent_folder(options.output)
+    _check_replaceable(options.output)
     started_s = time.monotonic()
     progress = Progress("fit", 1, "model", quiet=options.quiet)
     with _open(options) as opened:

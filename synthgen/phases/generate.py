@@ -153,15 +153,24 @@ class _Chunk:
         return f"chunk {self.number} (rows {self.start:,} to {self.stop - 1:,})"
 
 
+def check_budget(dataset: Dataset, options: GenerateOptions) -> None:
+    """Raise ResourceError where the memory budget holds not one worker; nothing is touched."""
+    _plan_workers(Governor(options.memory_budget_bytes), dataset, options, 1)
+
+
+def _plan_workers(governor: Governor, dataset: Dataset, options: GenerateOptions, n_tasks: int) -> int:
+    wanted = min(options.workers or available_cores(), max(1, n_tasks))
+    model_bytes = 3 * dataset.model_bytes  # as read, in the law's units, and while they are made
+    return governor.plan_workers(wanted, _BASE_BYTES + model_bytes, _WORKER_BYTES + model_bytes)
+
+
 def _run_pool(
     job: _Job, chunks: list[int], options: GenerateOptions, finished: Callable[[int, str], None]
 ) -> tuple[int, int]:
     """Make ``chunks``, calling ``finished`` for each; return the number of workers and the peak in bytes."""
     count = job.dataset.spec.count
     governor = Governor(options.memory_budget_bytes)
-    wanted = min(options.workers or available_cores(), max(1, len(chunks)))
-    model_bytes = 3 * job.dataset.model_bytes  # as read, in the law's units, and while they are made
-    workers = governor.plan_workers(wanted, _BASE_BYTES + model_bytes, _WORKER_BYTES + model_bytes)
+    workers = _plan_workers(governor, job.dataset, options, len(chunks))
     progress = Progress("generate", count, job.dataset.spec.role, quiet=options.quiet)
     tasks = [_Chunk(number, *chunk_bounds(number, count)) for number in chunks]
     done = count - sum(task.stop - task.start for task in tasks)
@@ -186,6 +195,7 @@ def _run_pool(
 def _write_file(dataset: Dataset, output: Path, options: GenerateOptions) -> GenerateReport:
     """Make one regular file, or continue it."""
     started_s = time.monotonic()
+    check_budget(dataset, options)
     layout, spec = _layout(dataset), dataset.spec
     with DatasetFile(output, spec, layout) as file:
         manifest = None if options.overwrite else file.finished()

@@ -9,6 +9,7 @@ from typing import Any
 from synthgen.formats.dataset_file import is_begun, look_up
 from synthgen.generate.dataset import Dataset
 from synthgen.phases.datasets import source_of
+from synthgen.phases.generate import GenerateOptions, check_budget
 from synthgen.runtime import files
 from synthgen.specs import DatasetSpec, Grid
 
@@ -53,13 +54,14 @@ class GeneratePlan:
         return [*lines, "nothing was written"]
 
 
-def plan_generate(dataset: Dataset, output: Path | None, *, overwrite: bool) -> GeneratePlan:
+def plan_generate(dataset: Dataset, output: Path | None, options: GenerateOptions) -> GeneratePlan:
     """Return what `generate` would do with the same arguments, touching nothing.
 
     Raises InputError or ResourceError where it would refuse to begin.
     """
+    check_budget(dataset, options)
     layout = source_of(dataset).layout
-    state = _state(dataset.spec, output, layout.line_bytes, overwrite=overwrite)
+    state = _state(dataset.spec, output, layout.line_bytes, overwrite=options.overwrite)
     return GeneratePlan(str(output or "-"), dataset.spec, layout.line_bytes, layout.grid, state)
 
 

@@ -30,6 +30,7 @@ def make(count: int = 2_500, **parameters: float | None) -> Dataset:
 def golden_digests() -> dict[str, str]:
     small = make_mixture(60, 101, titles=False, longest=0.75)
     long = make_mixture(60, 101, titles=False, longest=31_234.5)
+    shifted = make_dataset(model=make_mixture(60, 101, titles=False, middle=50_001), outlier_rate=0.1)
     return {
         "default, rows 0 to 2,499": digest_of(make(), 0, 2_500),
         "default, rows 10**12 to 10**12 + 9": digest_of(make(), 10**12, 10**12 + 10),
@@ -43,6 +44,7 @@ def golden_digests() -> dict[str, str]:
             make_dataset(model=small, decimals=5), 900, 1_100
         ),
         "101 components, up to 31,234.5 long": digest_of(make_dataset(model=long), 900, 1_100),
+        "101 components around a large middle": digest_of(shifted, 900, 1_100),
     }
 
 
@@ -78,7 +80,9 @@ def test_golden_digests_notice_one_changed_number(monkeypatch: pytest.MonkeyPatc
     assert golden_digests() != GOLDEN
 
 
-@pytest.mark.parametrize("array", ["anchors", "centroids", "stay", "stretch", "tightness", "spread"])
+@pytest.mark.parametrize(
+    "array", ["anchors", "centroids", "middle", "stay", "stretch", "tightness", "spread"]
+)
 def test_each_number_of_the_model_is_in_its_digest(array: str) -> None:
     model = make_mixture()
     before = model.digest

@@ -46,10 +46,11 @@ def _block(model: MixtureModel, n: int, rng: np.random.Generator) -> NDArray[np.
     noise += np.sqrt(settings["iso"]) * spread * rng.standard_normal(noise.shape)
     step = 2.0**-model.unit_bits
     centroid = model.centroids[c] * step
+    middle = model.middle * step / 16
     row = np.minimum(tightness * 16, 15).astype(int)
     stretch = model.stretch[row, rng.integers(0, 256, n)][:, None] * one
     own, other = np.sqrt(1 - strayed)[:, None], settings["gain"] * np.sqrt(strayed)[:, None]
-    rows = centroid + stretch * (own * (model.anchors[u] * step - centroid) + other * noise)
+    rows = middle + centroid + stretch * (own * (model.anchors[u] * step - centroid) + other * noise)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     lengths = model.lengths[u] * one if len(model.lengths) else np.ones(n)
     return np.asarray(rows * lengths[:, None] * model.scale)

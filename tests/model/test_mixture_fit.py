@@ -28,6 +28,10 @@ def vectors() -> NDArray[np.float32]:
     return make_vectors()
 
 
+def whole_anchors(model: MixtureModel) -> NDArray[np.float32]:
+    return ((model.anchors + model.middle / 16) / 2**model.unit_bits).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def model(vectors: NDArray[np.float32]) -> MixtureModel:
     return fit_mixture(ArraySource(vectors, [f"title {i}" for i in range(len(vectors))]), 3)
@@ -39,7 +43,7 @@ def test_a_model_is_what_its_docstring_says(model: MixtureModel) -> None:
     assert (n_anchors, dimension) == (1_800, 96) and model.centroids.shape == (n_clusters, 96)
     assert model.anchors.dtype == model.centroids.dtype == np.int8
     assert max(np.abs(model.anchors).max(), np.abs(model.centroids).max()) <= 127
-    lengths = np.linalg.norm(model.anchors.astype(float), axis=1) / 2**model.unit_bits
+    lengths = np.linalg.norm(whole_anchors(model), axis=1)
     assert np.abs(lengths - 1).max() < 0.1  # but for the centring
     assert model.labels.shape == (n_anchors, 3, 2) and model.labels.max() < n_clusters
     per_clustering = np.sort(model.labels[:, :, 0], axis=1)
@@ -77,7 +81,7 @@ def test_rows_have_the_geometry_of_the_real_ones() -> None:
 
 
 def test_no_fitted_row_is_in_the_model(model: MixtureModel, vectors: NDArray[np.float32]) -> None:
-    anchors = normalise(model.anchors.astype(np.float32))
+    anchors = normalise(whole_anchors(model))
     unseen = make_vectors(1_200)[600:]
     ours = nearest_cosines(anchors, vectors)
     theirs = nearest_cosines(unseen, vectors)
@@ -85,6 +89,23 @@ def test_no_fitted_row_is_in_the_model(model: MixtureModel, vectors: NDArray[np.
     assert np.quantile(ours, 0.5) < np.quantile(theirs, 0.5) + 0.03
     stated = model.about["anchor_to_nearest_fit_row"]["0.5"]
     assert stated == pytest.approx(float(np.quantile(ours, 0.5)), abs=1e-3)
+
+
+#: How much nearer to the fit drawn rows may lie than unseen ones do, at the median and at the 95% quantile.
+MEMORISING_MARGIN = 0.03
+
+
+def nearness_to_fit(rows: NDArray[np.float32], fit: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.quantile(nearest_cosines(normalise(rows), fit), [0.5, 0.95])
+
+
+def test_drawn_rows_are_no_nearer_to_the_fit_than_unseen_ones() -> None:
+    vectors = make_vectors(3_000)
+    fit, unseen = vectors[:1_500], nearness_to_fit(vectors[1_500:], vectors[:1_500])
+    drawn = nearness_to_fit(reference_rows(fit_mixture(fit, 3), 1_500, 5), fit)
+    assert (drawn < unseen + MEMORISING_MARGIN).all()
+    bootstrap = fit + 0.02 * np.random.default_rng(1).standard_normal(fit.shape).astype(np.float32)
+    assert (nearness_to_fit(bootstrap, fit) > unseen + MEMORISING_MARGIN).any()  # the margin tells
 
 
 def test_the_same_rows_and_seed_make_the_same_model(
@@ -97,7 +118,7 @@ def test_the_same_rows_and_seed_make_the_same_model(
 
 def test_titles_are_those_of_the_parents(model: MixtureModel, vectors: NDArray[np.float32]) -> None:
     parents = vectors[[int(title.split()[1]) for title in model.titles]]
-    anchors = normalise(model.anchors.astype(np.float32))
+    anchors = normalise(whole_anchors(model))
     assert np.median((anchors * parents).sum(axis=1)) > np.median(nearest_cosines(anchors, parents)) - 0.1
 
 
@@ -123,13 +144,25 @@ def test_a_component_that_outweighs_all_others_fits() -> None:
     vectors = make_vectors(200)
     vectors[:, 5] = 12.0
     model = fit_mixture(vectors, 1)
-    assert model.anchors[:, 5].min() > 2**5
+    assert np.median(np.abs(model.anchors)) > 4  # and does not drown what the others say
+    others = np.delete(np.arange(96), 5)
+    real, drawn = (
+        rows[:, others] - rows[:, others].mean(axis=0) for rows in (vectors, reference_rows(model, 400, 1))
+    )
+    assert np.square(drawn).sum(axis=1).mean() == pytest.approx(np.square(real).sum(axis=1).mean(), rel=0.2)
+
+
+def test_what_all_rows_share_does_not_drown_what_they_differ_by() -> None:
+    vectors = make_vectors(1_000) + np.float32(10)
+    drawn = reference_rows(fit_mixture(vectors, 1), 1_000, 1)
+    spread = [float(np.square(rows - rows.mean(axis=0)).sum(axis=1).mean()) for rows in (vectors, drawn)]
+    assert spread[1] == pytest.approx(spread[0], rel=0.15)
 
 
 def test_twins_do_not_break_the_fit() -> None:
     vectors = np.repeat(make_vectors(50), 4, axis=0)
     model = fit_mixture(vectors, 1)
-    assert nearest_cosines(normalise(model.anchors.astype(np.float32)), vectors).max() < 0.9999
+    assert nearest_cosines(normalise(whole_anchors(model)), vectors).max() < 0.9999
 
 
 def test_large_sets_are_sampled(vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,8 @@ def test_popularity_gives_each_anchor_its_weight() -> None:
 def test_units_leave_room(size: float) -> None:
     components = np.full((10, 4), size, np.float32)
     found = choose_unit_bits(components)
-    assert size * 2**found <= 127 and found <= 20
-    assert found == 20 or size * 2**found > 63  # no coarser than needed
+    assert size * 2**found <= 127 and found <= 16
+    assert found == 16 or size * 2**found > 63  # no coarser than needed
 
 
 def test_lengths_that_hardly_differ_are_one() -> None:

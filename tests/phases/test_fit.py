@@ -68,3 +68,13 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         FitOptions(tmp_path / "m.npz", tmp_path / "v.npy", spaces=("people",))
     with pytest.raises(UsageError, match="--seed"):
         FitOptions(tmp_path / "m.npz", seed=-1)
+
+
+def test_a_file_that_is_no_model_is_never_replaced(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.npz"
+    np.savez(mine, a=np.arange(3))
+    before = mine.read_bytes()
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((150, 64)).astype(np.float32))
+    with pytest.raises(InputError, match="is no model"):
+        fit(FitOptions(mine, tmp_path / "v.npy", quiet=True))
+    assert mine.read_bytes() == before

@@ -18,6 +18,7 @@ from synthgen.formats.manifest import journal_path, manifest_path, partial_path,
 from synthgen.phases import generate as phase
 from synthgen.phases.datasets import load_dataset, make_dataset, open_input
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
+from tests.datasets import make_dataset as small_dataset
 from tests.datasets import save_model
 from tests.processes import still_running
 
@@ -344,3 +345,10 @@ def test_again_on_a_damaged_file_only_that_chunk_is_remade(centroids: Path, tmp_
 def test_an_impossible_number_of_workers_is_a_usage_error(workers: int) -> None:
     with pytest.raises(UsageError, match="--workers must be"):
         GenerateOptions(workers=workers)
+
+
+def test_a_budget_for_no_worker_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    options = GenerateOptions(memory_budget_bytes=10_000_000, quiet=True)
+    with pytest.raises(ResourceError, match="holds not one worker"):
+        generate(small_dataset(), tmp_path / "x.jsonl", options)
+    assert list(tmp_path.iterdir()) == []

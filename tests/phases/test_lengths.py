@@ -165,9 +165,9 @@ def test_from_real_vectors_to_a_proof(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_lengths_are_judged_at_their_scale(tmp_path: Path) -> None:
-    vectors = long_vectors(2_200, 64, 1_000.0)
-    dataset = make_dataset_of(1_000, model=fit_mixture(vectors[1_000:], 3))
-    np.save(tmp_path / "heldout.npy", vectors[:1_000])
+    vectors = long_vectors(6_000, 64, 1_000.0)
+    dataset = make_dataset_of(3_000, model=fit_mixture(vectors[3_000:], 3))
+    np.save(tmp_path / "heldout.npy", vectors[:3_000])
     report = judge_dataset(dataset, tmp_path / "heldout.npy", tmp_path / "page.html", quiet=True)
     judged = {line.key: line for line in report.judgements}
     assert not report.about.is_unit_length
