@@ -50,7 +50,9 @@ def add_dataset_flags(
     """Add what a dataset depends on, and who makes it."""
     parser.add_argument("--count", type=int, default=count, help=f"{what} (%(default)s)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(%(default)s)")
-    parser.add_argument("--std-dev", type=float, metavar="X", help="isotropic law: noise a component (0.1)")
+    parser.add_argument(
+        "--std-dev", type=float, metavar="X", help="of the isotropic law: noise a component (0.1)"
+    )
     parser.add_argument("--confidence", type=float, default=0.7, help="centre of confidences (%(default)s)")
     parser.add_argument("--decimals", type=int, default=6, help="digits of a component, 4 to 7 (%(default)s)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (as many as cores)")
@@ -60,7 +62,7 @@ def add_dataset_flags(
 def add_law_flags(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a law of geometry, and its knobs."""
     law = parser.add_argument_group(
-        "geometry", "--centroids or --std-dev choose the isotropic law, else --model, else the built-in model"
+        "geometry", "--centroids chooses the isotropic law, else --model, else the built-in model"
     )
     law.add_argument(
         "--centroids", type=named_path, metavar="FILE.npy", help="(k, d) float32: the isotropic law"

@@ -155,7 +155,8 @@ class _ParquetFile(VectorFile):
         start = 0
         for block in self._blocks(_BLOCK_ROWS):
             if block.shape[1] != self.dimension:
-                raise self._bad_rows(start, len(block))
+                what = f"row {start:,} has {block.shape[1]:,} components, the first {self.dimension:,}"
+                raise self._refuse(what, "leave such rows out")
             first, last = (int(place) for place in np.searchsorted(rows, [start, start + len(block)]))
             yield first, block[rows[first:last] - start]
             start += len(block)
@@ -172,17 +173,20 @@ class _ParquetFile(VectorFile):
             values = column.flatten()
             lengths = column.value_lengths().to_numpy(zero_copy_only=False)
             if column.null_count or values.null_count or (lengths != lengths[:1]).any():
-                raise self._bad_rows(start, len(column))
+                raise self._bad_row(start, column.to_pylist())
             with np.errstate(over="ignore"):
                 flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
             yield flat.reshape(len(column), -1)
             start += len(column)
 
-    def _bad_rows(self, start: int, n: int) -> InputError:
-        return self._refuse(
-            f"rows {start:,} to {start + n - 1:,} hold nulls or vectors of other lengths than the first",
-            "leave such rows out",
-        )
+    def _bad_row(self, start: int, rows: list[Any]) -> InputError:
+        """Name the first row at fault among ``rows``, the first of which is row ``start``."""
+        length = next((len(row) for row in rows if row is not None), 0)
+        bad = next(i for i, row in enumerate(rows) if row is None or len(row) != length or None in row)
+        what = "is null, or holds nulls"
+        if rows[bad] is not None and len(rows[bad]) != length:
+            what = f"has {len(rows[bad]):,} components, others have {length:,}"
+        return self._refuse(f"row {start + bad:,} {what}", "leave such rows out")
 
 
 def _import_arrow(module: str) -> Any:

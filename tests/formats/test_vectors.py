@@ -113,8 +113,16 @@ def test_what_float32_cannot_hold_becomes_infinite(tmp_path: Path) -> None:
 def test_parquet_rows_of_other_lengths_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "v.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"embedding": [[1.0, 2.0]] * 5 + [[1.0]]}), path)
-    with pytest.raises(InputError, match="rows 0 to 5 hold nulls or vectors of other lengths"):
+    with pytest.raises(InputError, match="row 5 has 1 components, others have 2"):
         open_vectors(path).gather(np.array([5]))
+    rows = [[1.0, 2.0]] * 10_000 + [[1.0]] * 10_000
+    pyarrow.parquet.write_table(pyarrow.table({"embedding": rows}), path, row_group_size=10_000)
+    with pytest.raises(InputError, match=r"row \d+,\d+ has 1 components"):
+        open_vectors(path).gather(np.array([19_999]))
+    for bad in (None, [1.0, None]):
+        pyarrow.parquet.write_table(pyarrow.table({"embedding": [[1.0, 2.0]] * 3 + [bad, [1.0, 2.0]]}), path)
+        with pytest.raises(InputError, match="row 3 is null, or holds nulls"):
+            open_vectors(path).gather(np.array([4]))
     pyarrow.parquet.write_table(pyarrow.table({"embedding": [1.0, 2.0]}), path)
     with pytest.raises(InputError, match="no column of float lists: embedding is double"):
         open_vectors(path)
