@@ -13,7 +13,6 @@ from synthgen.generate.isotropic import normal_table
 from synthgen.generate.streams import NOISE, Stream
 from synthgen.phases.datasets import source_of
 from tests.datasets import make_dataset, make_model
-from tests.generate.elsewhere import run_elsewhere, run_without_vector_code
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "isotropic.json").read_text())
 
@@ -38,20 +37,6 @@ def golden_digests() -> dict[str, str]:
             make_dataset(model=make_model(3, 101, titles=False), decimals=5), 900, 1_100
         ),
     }
-
-
-def test_golden_digests() -> None:
-    assert golden_digests() == GOLDEN
-
-
-def test_same_bits_without_vector_code() -> None:
-    assert run_without_vector_code(__name__) == GOLDEN
-
-
-@pytest.mark.parametrize("threads", ["1", "4"])
-def test_same_bits_on_another_blas_core(threads: str) -> None:
-    environment = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": threads}
-    assert run_elsewhere(__name__, environment) == GOLDEN
 
 
 def test_golden_digests_notice_one_changed_number(monkeypatch: pytest.MonkeyPatch) -> None:

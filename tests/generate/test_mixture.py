@@ -16,7 +16,6 @@ from synthgen.phases.datasets import load_dataset
 from synthgen.phases.datasets import make_dataset as make_dataset_of_file
 from synthgen.specs import DatasetSpec
 from tests.datasets import make_dataset, make_mixture
-from tests.generate.elsewhere import run_elsewhere, run_without_vector_code
 from tests.generate.test_dataset import digest_of
 from tests.model.mixture_reference import reference_rows
 
@@ -57,20 +56,6 @@ def highest_cosines(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     np.fill_diagonal(cosines, -1)
     highest: NDArray[np.float64] = cosines.max(axis=1)
     return highest
-
-
-def test_golden_digests() -> None:
-    assert golden_digests() == GOLDEN
-
-
-def test_same_bits_without_vector_code() -> None:
-    assert run_without_vector_code(__name__) == GOLDEN
-
-
-@pytest.mark.parametrize("threads", ["1", "4"])
-def test_same_bits_on_another_blas_core(threads: str) -> None:
-    environment = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": threads}
-    assert run_elsewhere(__name__, environment) == GOLDEN
 
 
 def test_golden_digests_notice_one_changed_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,6 @@ from synthgen.generate.laws import Model
 from synthgen.generate.shift import Shift, add_unit, common_direction, scatter_of
 from synthgen.specs import MAX_QUERIES, MAX_ROWS, QUERY_CHUNK, DatasetSpec, describe_difference
 from tests.datasets import make_dataset, make_mixture, make_model
-from tests.generate.elsewhere import run_elsewhere, run_without_vector_code
 from tests.generate.test_dataset import digest_of
 
 GOLDEN_PATH = Path(__file__).parent.parent / "golden" / "queries.json"
@@ -65,20 +64,6 @@ def unit(rows: NDArray[np.int32]) -> NDArray[np.float64]:
 def cosines(a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = (unit(a) * unit(b)).sum(axis=1)
     return result
-
-
-def test_golden_digests() -> None:
-    assert golden_digests() == golden()
-
-
-def test_same_bits_without_vector_code() -> None:
-    assert run_without_vector_code(__name__) == golden()
-
-
-@pytest.mark.parametrize("threads", ["1", "4"])
-def test_same_bits_on_another_blas_core(threads: str) -> None:
-    environment = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": threads}
-    assert run_elsewhere(__name__, environment) == golden()
 
 
 def test_golden_digests_notice_one_changed_number(monkeypatch: pytest.MonkeyPatch) -> None:
