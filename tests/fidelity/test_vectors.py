@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,32 +10,7 @@ from synthgen.errors import InputError
 from synthgen.fidelity import load_vectors
 from synthgen.fidelity.vectors import row_limit
 from tests.fidelity.sets import Vectors, real
-
-
-def write_fbin(path: Path, rows: Vectors) -> None:
-    path.write_bytes(np.array(rows.shape, "<u4").tobytes() + rows.astype("<f4").tobytes())
-
-
-def write_jsonl(path: Path, rows: Vectors, name: str = "embedding") -> None:
-    lines = (json.dumps({"id": f"m{i}", "content": "x", name: row.tolist()}) for i, row in enumerate(rows))
-    path.write_text("\n".join(lines) + "\n\n")
-
-
-def write_parquet(
-    path: Path, rows: Vectors, name: str = "embedding", kind: pyarrow.DataType | None = None
-) -> None:
-    kind = kind or pyarrow.list_(pyarrow.float32())
-    column = pyarrow.array(list(rows), kind)
-    table = pyarrow.table({"id": [str(i) for i in range(len(rows))], name: column})
-    pyarrow.parquet.write_table(table, path, row_group_size=300)
-
-
-WRITERS: dict[str, Callable[[Path, Vectors], None]] = {
-    "x.npy": np.save,
-    "x.fbin": write_fbin,
-    "x.jsonl": write_jsonl,
-    "x.parquet": write_parquet,
-}
+from tests.vectorfiles import WRITERS, write_jsonl, write_parquet
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -139,8 +113,8 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
         "no column embedding, emb, vector among id",
     ),
     ("x.parquet", lambda path: write_parquet(path, spoil(2, np.inf)), "row 2 is not finite"),
-    ("x.parquet", ragged_parquet, "nulls or vectors of other lengths"),
-    ("x.parquet", null_parquet, "nulls or vectors of other lengths"),
+    ("x.parquet", ragged_parquet, "row 1,200 has 5 components, others have 96"),
+    ("x.parquet", null_parquet, "row 1,200 is null, or holds nulls"),
 ]
 
 

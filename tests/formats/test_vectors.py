@@ -1,9 +1,7 @@
 """Files of vectors: read by row, in any order, in bounded memory, the same from every kind of file."""
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,29 +18,9 @@ from synthgen.phases.fit import FitOptions, fit
 from synthgen.phases.generate import GenerateOptions, generate
 from tests.datasets import make_dataset, make_mixture
 from tests.model.test_mixture_fit import make_vectors
+from tests.vectorfiles import WRITERS, write_jsonl
 
 Vectors = NDArray[np.float32]
-
-
-def write_fbin(path: Path, rows: Vectors) -> None:
-    path.write_bytes(np.array(rows.shape, "<u4").tobytes() + rows.astype("<f4").tobytes())
-
-
-def write_jsonl(path: Path, rows: Vectors) -> None:
-    path.write_text("\n".join(json.dumps({"id": "m", "embedding": row.tolist()}) for row in rows) + "\n\n")
-
-
-def write_parquet(path: Path, rows: Vectors) -> None:
-    column = pyarrow.array(list(rows), pyarrow.list_(pyarrow.float32()))
-    pyarrow.parquet.write_table(pyarrow.table({"embedding": column}), path, row_group_size=100)
-
-
-WRITERS: dict[str, Callable[[Path, Vectors], None]] = {
-    "v.npy": np.save,
-    "v.fbin": write_fbin,
-    "v.jsonl": write_jsonl,
-    "v.parquet": write_parquet,
-}
 
 
 @pytest.mark.parametrize("name", WRITERS)
