@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.model.clusterings import Clusterings
-from synthgen.model.neighbours import normalise, top_cosines
+from synthgen.model.neighbours import normalise
 from synthgen.model.recipe import Recipe, first_share
 
 Floats = NDArray[np.float32]
@@ -43,16 +43,20 @@ class Anchors:
     weights: NDArray[np.float64]
 
 
-def make_anchors(units: Floats, clusters: Clusterings, recipe: Recipe, rng: np.random.Generator) -> Anchors:
-    """Return ``recipe.anchors_per_row`` anchors for each row of ``units`` (n, d)."""
+def make_anchors(
+    units: Floats, nearest: Floats, clusters: Clusterings, recipe: Recipe, rng: np.random.Generator
+) -> Anchors:
+    """Return ``recipe.anchors_per_row`` anchors for each row of ``units`` (n, d).
+
+    ``nearest`` (n, 2): the cosines of each row to its two nearest other ones, nearest first.
+    """
     n_anchors = min(round(recipe.anchors_per_row * len(units)), _MOST_ANCHORS)
     n_anchors = max(n_anchors, len(units))  # so that no cluster is empty
     turns = -(-n_anchors // len(units))
     parents = np.concatenate([rng.permutation(len(units)) for _ in range(turns)])[:n_anchors]
     softness = recipe.anchor_softness
     picked = clusters.pick(parents, first_share(softness), recipe.second * softness, rng)
-    top = top_cosines(units, 2)
-    cosines = _held_out_cosines(top, parents, recipe.closeness, rng)
+    cosines = _held_out_cosines(nearest, parents, recipe.closeness, rng)
     anchors = np.empty((n_anchors, units.shape[1]), np.float32)
     order = np.argsort(picked, kind="stable")
     for places in np.split(order, np.flatnonzero(np.diff(picked[order])) + 1):
@@ -70,11 +74,11 @@ def make_anchors(units: Floats, clusters: Clusterings, recipe: Recipe, rng: np.r
 
 
 def _held_out_cosines(
-    top: Floats, parents: Integers, closeness: float, rng: np.random.Generator
+    nearest: Floats, parents: Integers, closeness: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return how near a new row would be: as the first or second neighbour, since the fit is a sample."""
-    nearest = top[parents, rng.integers(0, 2, len(parents))].astype(np.float64)
-    return np.asarray(nearest + closeness * (1 - nearest).mean())
+    cosines = nearest[parents, rng.integers(0, 2, len(parents))].astype(np.float64)
+    return np.asarray(cosines + closeness * (1 - cosines).mean())
 
 
 def _kept(cosines: NDArray[np.float64], to_centroid: Floats) -> Floats:

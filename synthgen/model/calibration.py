@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from synthgen.model.mixture_draw import Law, draw_rows
-from synthgen.model.neighbours import Scan, pair_mean, scan_pairs
+from synthgen.model.neighbours import Scan, pair_mean, scan_pairs, top_cosines
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -106,27 +106,42 @@ class Calibrated:
     misfit: float
 
 
-def calibrate(law: Law, units: Floats, seed: int) -> Calibrated:
-    """Return ``law`` set by ``units`` (n, d), the rows that it was fitted to; depends on its arguments."""
-    n_rows = min(len(units), _ROWS)
-    n_draws = min(_DRAWS, max(1, _ROWS // n_rows))
-    sample = units[np.random.default_rng([seed, 3]).permutation(len(units))[:n_rows]]
-    cosines = _cosines(sample)
-    aim = look_at(sample, cosines) + _EXCESS
-    deviations = np.array(_DEVIATIONS) * max(0.6, math.sqrt(1_500 / n_rows))
-    pairs = pair_mean(units)
+@dataclass(frozen=True)
+class Target:
+    """What drawn rows are to be like: ``aim`` (11,), the :data:`STATISTICS` of ``n_rows`` fitted ones and
+    what drawn ones should have more; ``cosines`` (5,) of the correlation sum; ``pair_mean`` of all.
+    """
+
+    n_rows: int
+    cosines: Floats
+    aim: Numbers
+    pair_mean: float
+
+    @classmethod
+    def of(cls, units: Floats, seed: int) -> Target:
+        """Return the target that rows ``units`` (n, d) of unit length set; depends on the arguments."""
+        n_rows = min(len(units), _ROWS)
+        sample = units[np.random.default_rng([seed, 3]).permutation(len(units))[:n_rows]]
+        cosines = _cosines(sample)
+        return cls(n_rows, cosines, look_at(sample, cosines) + _EXCESS, pair_mean(units))
+
+
+def calibrate(law: Law, target: Target, seed: int) -> Calibrated:
+    """Return ``law`` with its numbers set by ``target``, of the rows that it was fitted to."""
+    n_draws = min(_DRAWS, max(1, _ROWS // target.n_rows))
+    deviations = np.array(_DEVIATIONS) * max(0.6, math.sqrt(1_500 / target.n_rows))
     start = np.array([getattr(law.recipe, name) for name in CALIBRATED])
     at, tried = start, []
     for turn in range(_ROUNDS):
         law = law.with_numbers(**dict(zip(CALIBRATED, at.tolist(), strict=True)))
-        rows = draw_rows(law, n_draws * n_rows, seed + 2)
-        found = np.mean([look_at(part, cosines) for part in np.split(rows, n_draws)], axis=0)
-        errors = (aim - found) / deviations
+        rows = draw_rows(law, n_draws * target.n_rows, seed + 2)
+        found = np.mean([look_at(part, target.cosines) for part in np.split(rows, n_draws)], axis=0)
+        errors = (target.aim - found) / deviations
         tried.append((float(errors @ errors + np.square(_away(at, start)).sum()), law))
         at = _move(at, start, errors, deviations, 1.0 if turn < _ROUNDS // 2 else 0.5)
-        law = _centre(law, pair_mean(rows) - pairs)
+        law = _centre(law, pair_mean(rows) - target.pair_mean)
     misfit, best = min(tried, key=lambda pair: pair[0])
-    return Calibrated(set_centring(best, pairs, seed), misfit)
+    return Calibrated(set_centring(best, target.pair_mean, seed), misfit)
 
 
 def _move(at: Numbers, start: Numbers, errors: Numbers, deviations: Numbers, share: float) -> Numbers:
@@ -158,7 +173,7 @@ def look_at(rows: Floats, cosines: Floats) -> Numbers:
 def _cosines(rows: Floats) -> Floats:
     """Return the cosine that so many neighbours of a row exceed, (5,), for each of _NEIGHBOURS_PER_ROW."""
     most = min(len(rows) - 1, 2 * int(max(_NEIGHBOURS_PER_ROW)))
-    falling = -np.sort(-scan_pairs(rows, most, np.empty(0)).cosines.ravel())
+    falling = -np.sort(-top_cosines(rows, most).ravel())
     places = [max(1, min(len(falling) - 1, round(len(rows) * share))) for share in _NEIGHBOURS_PER_ROW]
     return falling[places]
 

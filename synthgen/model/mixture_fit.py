@@ -21,12 +21,12 @@ from threadpoolctl import threadpool_limits
 from synthgen import __version__
 from synthgen.errors import InputError
 from synthgen.model.anchors import Anchors, make_anchors
-from synthgen.model.calibration import CALIBRATED, Calibrated, calibrate
+from synthgen.model.calibration import CALIBRATED, Calibrated, Target, calibrate
 from synthgen.model.clusterings import Clusterings, cluster_rows
 from synthgen.model.mixture import MixtureModel
 from synthgen.model.mixture_draw import Law
 from synthgen.model.mixture_tables import make_model
-from synthgen.model.neighbours import nearest_cosines
+from synthgen.model.neighbours import nearest_cosines, top_cosines
 from synthgen.model.recipe import Recipe
 
 Floats = NDArray[np.float32]
@@ -147,22 +147,24 @@ def read_fit_rows(source: VectorSource, seed: int) -> FitRows:
 
 def fit_law(units: Floats, seed: int, recipe: Recipe, note: Callable[[str], None] = lambda text: None) -> Law:
     """Return the law of the rows ``units`` (n, d) of unit length, calibrated on them."""
-    first = _try(units, seed, recipe, note)
+    note(f"looking at {len(units):,} rows")
+    target, nearest = Target.of(units, seed), top_cosines(units, 2)
+
+    def attempt(tried: Recipe) -> Calibrated:
+        note(f"{len(units):,} rows in clusters of about {tried.rows_per_cluster:g}")
+        clusters = cluster_rows(units, tried.cluster_sizes, seed)
+        note("placing anchors")
+        anchors = make_anchors(units, nearest, clusters, tried, np.random.default_rng([seed, 1]))
+        law = Law(anchors, _clusters_of_anchors(clusters, anchors), tried)
+        note("comparing what is drawn")
+        return calibrate(law, target, seed)
+
+    first = attempt(recipe)
     other = _other_size(first.law.recipe)
     if other is None:
         return first.law
-    second = _try(units, seed, replace(recipe, rows_per_cluster=other), note)
+    second = attempt(replace(recipe, rows_per_cluster=other))
     return min(first, second, key=lambda found: found.misfit).law
-
-
-def _try(units: Floats, seed: int, recipe: Recipe, note: Callable[[str], None]) -> Calibrated:
-    note(f"{len(units):,} rows in clusters of about {recipe.rows_per_cluster:g}")
-    clusters = cluster_rows(units, recipe.cluster_sizes, seed)
-    note("placing anchors")
-    anchors = make_anchors(units, clusters, recipe, np.random.default_rng([seed, 1]))
-    law = Law(anchors, _clusters_of_anchors(clusters, anchors), recipe)
-    note("comparing what is drawn")
-    return calibrate(law, units, seed)
 
 
 def _other_size(recipe: Recipe) -> float | None:

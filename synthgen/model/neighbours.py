@@ -18,14 +18,7 @@ def top_cosines(units: Floats, n_neighbours: int) -> Floats:
 
     ``units`` (n, d): rows of unit length, n > ``n_neighbours``.
     """
-    top = np.empty((len(units), n_neighbours), np.float32)
-    for at in range(0, len(units), _BLOCK_ROWS):
-        cosines = units[at : at + _BLOCK_ROWS] @ units.T
-        rows = np.arange(len(cosines))
-        cosines[rows, at + rows] = -np.inf
-        cosines.partition(len(units) - n_neighbours, axis=1)
-        top[at : at + len(rows)] = -np.sort(-cosines[:, -n_neighbours:], axis=1)
-    return top
+    return scan_pairs(units, n_neighbours, np.empty(0)).cosines
 
 
 @dataclass(frozen=True)

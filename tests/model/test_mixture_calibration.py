@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from synthgen.model.calibration import CALIBRATED, calibrate, set_centring
+from synthgen.model.calibration import CALIBRATED, Target, calibrate, set_centring
 from synthgen.model.mixture_draw import Law, draw_rows
 from synthgen.model.mixture_fit import fit_law
 from synthgen.model.neighbours import nearest_cosines, normalise, pair_mean, scan_pairs, top_cosines
@@ -43,7 +43,7 @@ def test_what_is_set_wrong_is_brought_back(
     law: Law, vectors: np.ndarray, name: str, wrong: float, sign: int
 ) -> None:
     with threadpool_limits(1):
-        mended = calibrate(law.with_numbers(**{name: wrong}), vectors, 1).law
+        mended = calibrate(law.with_numbers(**{name: wrong}), Target.of(vectors, 1), 1).law
     way = getattr(law.recipe, name) - wrong  # what a fit from the usual start finds
     assert sign * way > 0
     assert sign * (getattr(mended.recipe, name) - wrong) > 0.15 * abs(way)
