@@ -16,6 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.formats._lines import write_lines
 from synthgen.specs import BLOCK_ROWS, Grid, RowMaker, Rows
 
 _ID = b'{"id":"'
@@ -25,10 +26,11 @@ _CONFIDENCE = b'],"confidence":'
 _END = b"}\n"
 #: A number is put together from an entry of a table that holds its begin, in so many bytes, ...
 _LEAD_BYTES = 8
-#: ... and one that holds its last digits, in the bytes of these types, commas behind them.
-_TAIL_TYPES = {1: "<u1", 2: "<u2", 3: "<u4", 4: "<u4"}
-#: Numbers in the first table, of each sign: more would cost more time than shorter ends save.
-_LEAD_NUMBERS = 200_000
+#: ... and one that holds its last digits, in so many bytes by their number, commas behind them.
+_TAIL_BYTES = {0: 0, 1: 1, 2: 2, 3: 4, 4: 4}
+#: Numbers in the first table, of each sign: both tables are to fit a core's first cache, where vectors are not
+#: so long that the first has to be larger.
+_LEAD_NUMBERS = 2_000
 _CONFIDENCE_DIGITS = 6
 
 
@@ -72,81 +74,36 @@ class LineLayout:
 
 
 class LineEncoder:
-    """Encodes blocks of at most ``block_rows`` rows; each result overwrites the last one.
-
-    Costs four gathers and four strided stores a number, all within a core's cache.
-    """
+    """Encodes blocks of at most ``block_rows`` rows; each result overwrites the last one."""
 
     def __init__(self, layout: LineLayout, block_rows: int = BLOCK_ROWS) -> None:
         self.layout = layout
         self._lines = np.empty((block_rows, layout.line_bytes), np.uint8)
         self._lines[:] = np.frombuffer(_template(layout), np.uint8)
-        shape = (block_rows, layout.dimension)
         lead_digits = _lead_digits(layout.grid)
         self._tail_digits = layout.grid.decimals - lead_digits
-        self._lead_table = _lead_table(
-            layout.grid.integer_digits, lead_digits, layout.grid.largest // 10**self._tail_digits
-        )
-        self._absolute = np.empty(shape, np.int32)
-        self._index = np.empty(shape, np.int32)
-        self._rest = np.empty(shape, np.int32)
-        self._positive = np.empty(shape, np.bool_)
-        self._lead = np.empty(shape, "<u8")
-        self._lead_cells = self._cells(0, "<u8")
-        if self._tail_digits:
-            self._tail_table = _tail_table(self._tail_digits)
-            self._tail = np.empty(shape, self._tail_table.dtype)
-            tail_at = layout.grid.integer_digits + 2 + lead_digits
-            self._tail_cells = self._cells(tail_at, self._tail_table.dtype.str)
+        largest = layout.grid.largest // 10**self._tail_digits
+        lead_table = _lead_table(layout.grid.integer_digits, lead_digits, largest)
+        self._tables = (lead_table, _tail_table(self._tail_digits))
+        tail_at = layout.grid.integer_digits + 2 + lead_digits
+        content_at = len(_ID) + layout.id_width + len(_CONTENT)
+        parts = (len(_ID), layout.id_width, content_at, layout.content_width, layout.embedding_at)
+        numbers = (layout.dimension, layout.cell_bytes, tail_at)
+        self._places = (layout.line_bytes, *parts, *numbers, layout.confidence_at)
 
     def encode(self, rows: Rows) -> NDArray[np.uint8]:
         """Return (n, line_bytes) bytes: the lines of ``rows``, n at most ``block_rows``."""
-        n, layout = len(rows), self.layout
-        lines = self._lines[:n]
-        lines[:, len(_ID) : len(_ID) + layout.id_width] = rows.ids
-        content_at = len(_ID) + layout.id_width + len(_CONTENT)
-        lines[:, content_at : content_at + layout.content_width] = rows.contents
-        self._write_numbers(rows.embeddings, n)
-        # A table entry may hold the comma too, and the last one has overwritten this.
-        lines[:, layout.confidence_at - len(_CONFIDENCE)] = _CONFIDENCE[0]
-        high, low = _confidence_tables()
-        thousandths, rest = np.divmod(rows.confidences, 1000)
-        lines[:, layout.confidence_at : layout.confidence_at + 5] = high[thousandths]
-        lines[:, layout.confidence_at + 5 : layout.confidence_at + 8] = low[rest]
+        lines = self._lines[: len(rows)]
+        parts = (rows.ids, rows.contents, rows.embeddings, rows.confidences)
+        write_lines(parts, self._tables, self._tail_digits, self._places, lines)
         return lines
-
-    def _write_numbers(self, grid: NDArray[np.int32], n: int) -> None:
-        absolute, index, rest = self._absolute[:n], self._index[:n], self._rest[:n]
-        np.abs(grid, out=absolute)
-        power = 10**self._tail_digits
-        np.floor_divide(absolute, power, out=index)
-        if self._tail_digits:
-            np.multiply(index, power, out=rest)
-            np.subtract(absolute, rest, out=rest)
-            np.take(self._tail_table, rest, out=self._tail[:n], mode="clip")
-        np.greater_equal(grid, 0, out=self._positive[:n])
-        np.multiply(self._positive[:n], len(self._lead_table) // 2, out=rest)
-        np.add(index, rest, out=index)
-        np.take(self._lead_table, index, out=self._lead[:n], mode="clip")
-        self._lead_cells[:n] = self._lead[:n]
-        if self._tail_digits:  # behind the first part, whose bytes may be more than its digits
-            self._tail_cells[:n] = self._tail[:n]
-
-    def _cells(self, offset: int, dtype: str) -> NDArray[np.generic]:
-        """Return a view of the numbers' bytes from ``offset`` within each cell."""
-        return np.ndarray(
-            (len(self._lines), self.layout.dimension),
-            dtype,
-            self._lines.data,
-            self.layout.embedding_at + offset,
-            (self.layout.line_bytes, self.layout.cell_bytes),
-        )
 
 
 def _lead_digits(grid: Grid) -> int:
     """Return how many digits behind the point the first table holds."""
     digits = min(grid.decimals, _LEAD_BYTES - 2 - grid.integer_digits)
-    while digits and grid.largest // 10 ** (grid.decimals - digits) > _LEAD_NUMBERS:
+    fewest = max(0, grid.decimals - max(_TAIL_BYTES))
+    while digits > fewest and grid.largest // 10 ** (grid.decimals - digits) > _LEAD_NUMBERS:
         digits -= 1
     return digits
 
@@ -171,12 +128,11 @@ def _lead_table(integer_digits: int, decimals: int, largest: int) -> NDArray[np.
 
 
 @cache
-def _tail_table(digits: int) -> NDArray[np.generic]:
-    """The last ``digits`` (1 to 4) digits of a number as bytes, with commas to the next power of two."""
-    kind = _TAIL_TYPES[digits]
-    width = np.dtype(kind).itemsize
-    texts = b"".join(b"%0*d" % (digits, value) + b"," * (width - digits) for value in range(10**digits))
-    return np.frombuffer(texts, kind)
+def _tail_table(digits: int) -> NDArray[np.uint8]:
+    """The last ``digits`` (0 to 4) digits of a number as bytes, with commas to the next power of two."""
+    width = _TAIL_BYTES[digits]
+    texts = (b"%0*d" % (digits, value) + b"," * (width - digits) for value in range(10**digits))
+    return np.frombuffer(b"".join(texts) if digits else b"", np.uint8)
 
 
 def _template(layout: LineLayout) -> bytes:
@@ -184,11 +140,3 @@ def _template(layout: LineLayout) -> bytes:
     numbers = (cell * layout.dimension)[:-1]
     head = _ID + bytes(layout.id_width) + _CONTENT + bytes(layout.content_width) + _EMBEDDING
     return head + numbers + _CONFIDENCE + b"0.000000" + _END
-
-
-@cache
-def _confidence_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """``0.712`` for each thousandth up to 1, and the three digits that follow."""
-    high = b"".join(b"%d.%03d" % divmod(value, 1000) for value in range(1001))
-    low = b"".join(b"%03d" % value for value in range(1000))
-    return np.frombuffer(high, np.uint8).reshape(-1, 5), np.frombuffer(low, np.uint8).reshape(-1, 3)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from synthgen.generate._rows import join_texts
 from synthgen.specs import ROW_DIGITS
 
 _HEAD = b'"Synthetic memory '
@@ -60,20 +62,21 @@ class AnchorContents:
         if not names:
             near = [b": near anchor %d of %d" % (anchor, n_anchors) for anchor in range(n_anchors)]
             towards = [b'"'] * n_anchors
-        self._tail_width = max(max(map(len, near)) + max(map(len, towards)), len(_OUTLIER))
-        self.width = len(_HEAD) + ROW_DIGITS + self._tail_width
+        tail_width = max(max(map(len, near)) + max(map(len, towards)), len(_OUTLIER))
+        self.width = len(_HEAD) + ROW_DIGITS + tail_width
         # Behind all anchors: what an outlier says, what ends a row whose neighbour has its anchor's title.
-        self._near, self._towards = [*near, _OUTLIER], [*towards, b'"', b""]
+        self._near, self._towards = _flatten([*near, _OUTLIER]), _flatten([*towards, b'"', b""])
 
     def write(
         self, first_row: int, anchors: NDArray[np.int64], towards: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
         """Return (n, width) bytes as :meth:`ContentTable.write` does; anchor -1 is that of an outlier."""
-        width, near, far, n = self._tail_width, self._near, self._towards, len(self._name_of)
+        n = len(self._name_of)
         ends = np.where(self._name_of[anchors] == self._name_of[towards], n, towards)
-        ends = np.where(anchors < 0, n + 1, ends).tolist()
-        tails = [(near[a] + far[b]).ljust(width) for a, b in zip(anchors.tolist(), ends, strict=True)]
-        return _join(first_row, np.frombuffer(b"".join(tails), np.uint8).reshape(-1, width))
+        ends = np.where(anchors < 0, n + 1, ends)
+        content, at = _begin(first_row, len(anchors), self.width)
+        join_texts((*self._near, np.where(anchors < 0, n, anchors)), (*self._towards, ends), content, at)
+        return content
 
 
 def as_queries(contents: NDArray[np.uint8], first_query: int) -> NDArray[np.uint8]:
@@ -86,18 +89,41 @@ def as_queries(contents: NDArray[np.uint8], first_query: int) -> NDArray[np.uint
 
 def row_digits(first_row: int, n_rows: int) -> NDArray[np.uint8]:
     """Return (n_rows, 13) ASCII digits of the row numbers from ``first_row`` on."""
-    rows = np.arange(first_row, first_row + n_rows, dtype=np.int64)
-    powers = 10 ** np.arange(ROW_DIGITS - 1, -1, -1, dtype=np.int64)
-    return (rows[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+    digits = np.empty((n_rows, ROW_DIGITS), np.uint8)
+    at = 0
+    while at < n_rows:  # once, within a chunk
+        thousands, rest = divmod(first_row + at, 1_000)
+        part = digits[at : at + 1_000 - rest]
+        part[:, :-3] = np.frombuffer(b"%0*d" % (ROW_DIGITS - 3, thousands), np.uint8)
+        part[:, -3:] = _three_digits()[rest : rest + len(part)]
+        at += len(part)
+    return digits
+
+
+@cache
+def _three_digits() -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(b"%03d" % number for number in range(1_000)), np.uint8).reshape(-1, 3)
+
+
+def _begin(first_row: int, n_rows: int, width: int, head: bytes = _HEAD) -> tuple[NDArray[np.uint8], int]:
+    """Return contents (n, width) that hold ``head`` and the row number, and where what follows begins."""
+    content = np.empty((n_rows, width), np.uint8)
+    at = len(head) + ROW_DIGITS
+    content[:, : len(head)] = np.frombuffer(head, np.uint8)
+    content[:, len(head) : at] = row_digits(first_row, n_rows)
+    return content, at
 
 
 def _join(first_row: int, tails: NDArray[np.uint8], head: bytes = _HEAD) -> NDArray[np.uint8]:
-    n, width = tails.shape
-    content = np.empty((n, len(head) + ROW_DIGITS + width), np.uint8)
-    content[:, : len(head)] = np.frombuffer(head, np.uint8)
-    content[:, len(head) : len(head) + ROW_DIGITS] = row_digits(first_row, n)
-    content[:, len(head) + ROW_DIGITS :] = tails
+    n_rows, width = tails.shape
+    content, at = _begin(first_row, n_rows, len(head) + ROW_DIGITS + width, head)
+    content[:, at:] = tails
     return content
+
+
+def _flatten(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return all bytes, and where each text begins, and the last one ends."""
+    return np.frombuffer(b"".join(texts), np.uint8), np.cumsum([0, *map(len, texts)])
 
 
 def _tails(titles: Sequence[str], cluster: int, n_clusters: int) -> list[bytes]:

@@ -15,6 +15,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.generate._rows import draw_isotropic
 from synthgen.generate.streams import NOISE, Stream
 
 #: Vectors are sums of at most this length, in units; its square is exact in float64.
@@ -35,8 +36,7 @@ def normal_table() -> NDArray[np.int32]:
 class IsotropicLaw:
     """Makes embeddings around ``centroids`` (k, d) float32 with noise ``std_dev`` per component.
 
-    Results lie in ``block_rows`` rows of scratch that the next call overwrites: nothing is allocated
-    in the loop but the random words.
+    Results lie in ``block_rows`` rows that the next call overwrites: nothing is allocated in the loop.
     """
 
     def __init__(
@@ -48,29 +48,19 @@ class IsotropicLaw:
         self._noise = np.rint(normal_table() * math.ldexp(std_dev, bits - _TABLE_BITS)).astype(np.int32)
         self._centroids = np.rint(np.ldexp(centroids.astype(np.float64), bits)).astype(np.int32)
         self._grid = float(10**decimals)
-        shape = (block_rows, self.dimension)
-        self._sum = np.empty(shape, np.int32)
-        self._centre = np.empty(shape, np.int32)
-        self._vector = np.empty(shape, np.float64)
+        self._result = np.empty((block_rows, self.dimension), np.int32)
 
-    def open_stream(self, seed: int, chunk: int, first_row: int) -> Stream:
-        """Return the noise stream of ``chunk`` from its row ``first_row`` on."""
-        return Stream(seed, (NOISE, chunk), self.words_per_row, first_row)
+    def open_stream(self, seed: int, chunk: int, first_row: int) -> NDArray[np.uint64]:
+        """Return the state of the noise stream of ``chunk`` at its row ``first_row``, for :meth:`embed`."""
+        return Stream(seed, (NOISE, chunk), self.words_per_row, first_row).state()
 
-    def embed(self, stream: Stream, clusters: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return (n, d) int32 grid components of the next n rows of ``stream``, n = len(clusters)."""
-        n = len(clusters)
-        draws = stream.next_rows(n).astype("<u8", copy=False).view("<u2").reshape(n, -1)
-        total, centre, vector = self._sum[:n], self._centre[:n], self._vector[:n]
-        np.take(self._noise, draws[:, : self.dimension], out=total, mode="clip")
-        np.take(self._centroids, clusters, axis=0, out=centre, mode="clip")
-        np.add(total, centre, out=total)
-        np.copyto(vector, total)
-        squares = np.einsum("ij,ij->i", vector, vector)
-        np.multiply(vector, (self._grid / np.sqrt(squares))[:, None], out=vector)
-        np.rint(vector, out=vector)
-        np.copyto(total, vector, casting="unsafe")
-        return total
+    def embed(self, state: NDArray[np.uint64], clusters: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return (n, d) int32 grid components of the next n rows of the stream in ``state``, n =
+        len(clusters), and move it on.
+        """
+        out = self._result[: len(clusters)]
+        draw_isotropic(state, self._noise, self._centroids, clusters, self._grid, out, self.dimension)
+        return out
 
 
 def _unit_bits(centroids: NDArray[np.float32], std_dev: float) -> int:

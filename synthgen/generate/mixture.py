@@ -10,8 +10,7 @@ made of the neighbours.
 All arithmetic is exact, so that every machine makes the same bits. Vectors are tables of 8-bit integers: a
 row gathers eleven, whose bytes are its cost, and the rounding moves an anchor by a cosine of about 1e-4, its
 rows with it. Each row's weights are made by single, correctly rounded IEEE 754 operations, then rounded to
-integers so small that sums stay below 2**24 in each component: float32 adds them exactly in any order, by
-BLAS or not. What all vectors have in common is added last, in float64. The length of a sum stays below 2**26,
+integers so small that sums stay below 2**24 in each component: float32 adds them exactly in any order. What all vectors have in common is added last, in float64. The length of a sum stays below 2**26,
 and is brought to that of the row as in isotropic.py.
 """
 
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import InputError
+from synthgen.generate._rows import draw_mixture
 from synthgen.generate.choices import MOST_RESIDUALS, N_ANCHORS, N_RESIDUALS, ONE, Choices
 from synthgen.generate.grid import choose_grid
 from synthgen.generate.isotropic import LENGTH_BITS, normal_table
@@ -37,8 +37,6 @@ Floats = NDArray[np.float64]
 _COMPONENT_BITS = 24
 #: Fewer bits than this in a weight would be seen in the rows.
 _FEWEST_WEIGHT_BITS = 4
-#: Rows mixed at once: more would not fit a core's second cache, fewer cost calls.
-_MIX_ROWS = 25
 #: Isotropic noise is uniform over the odd numbers from -127 to 127: in 64 or more dimensions only its
 #: covariance can be seen, and eight components cost one random word and no table. Its standard deviation:
 _NOISE_LARGEST, _NOISE_DEVIATION = 127, math.sqrt((128**2 - 1) / 3)
@@ -58,7 +56,7 @@ _N_SLOTS = _NOISE + 1
 @dataclass(frozen=True)
 class MixtureDraw:
     """Rows that are drawn, not yet mixed. ``vectors`` (n, 11) int64, rows of the law's table; ``weights``
-    (n, 1, 12) float32, integers, the last one that of the noise; ``factors`` (n,) float64, to the grid.
+    (n, 12) float32, integers, the last one that of the noise; ``factors`` (n,) float64, to the grid.
     """
 
     vectors: NDArray[np.int64]
@@ -69,7 +67,7 @@ class MixtureDraw:
 class MixtureLaw:
     """Makes embeddings of ``model`` with the parameters of ``spec``, at most ``block_rows`` at once.
 
-    Results lie in scratch that the next call overwrites: nothing is allocated in the loop but random words.
+    Results lie in rows that the next call overwrites: nothing is allocated in the loop.
     Depends on the spec and the model's integers alone.
     """
 
@@ -87,21 +85,16 @@ class MixtureLaw:
                 next_step="fit it again with `synthgen fit`",
             )
         self._unit = 2.0**weight_bits
-        self._middle = model.middle * 2.0 ** (
+        self._middle: Floats = model.middle * 2.0 ** (
             weight_bits - MIDDLE_BITS
         )  # integers: weights have as many bits
         self._noise_unit = math.ldexp(self._unit, self._table.unit_bits) / _NOISE_DEVIATION
         self._grid = float(10 ** choose_grid(spec, model).decimals) * model.scale
-        shape = (_MIX_ROWS, _N_SLOTS, self.dimension)
-        self._gathered = np.empty((_MIX_ROWS, _N_SLOTS - 1, self.dimension), np.int8)
-        self._parts = np.empty(shape, np.float32)
-        self._sum = np.empty((_MIX_ROWS, 1, self.dimension), np.float32)
-        self._vector = np.empty((_MIX_ROWS, self.dimension), np.float64)
         self._result = np.empty((block_rows, self.dimension), np.int32)
 
-    def open_stream(self, seed: int, chunk: int, first_row: int) -> Stream:
-        """Return the isotropic noise of ``chunk`` from its row ``first_row`` on."""
-        return Stream(seed, (MIXTURE_NOISE, chunk), self.words_per_row, first_row)
+    def open_stream(self, seed: int, chunk: int, first_row: int) -> NDArray[np.uint64]:
+        """Return the state of the isotropic noise of ``chunk`` at its row ``first_row``, for :meth:`embed`."""
+        return Stream(seed, (MIXTURE_NOISE, chunk), self.words_per_row, first_row).state()
 
     def weigh(self, choices: Choices) -> MixtureDraw:
         """Return what to mix for each of ``choices``, and with which weights."""
@@ -122,37 +115,25 @@ class MixtureLaw:
         weights[:, _CENTROID] = self._unit - weights[:, _OF_CLUSTER].sum(axis=1)
         isotropic = other * shares.isotropic * spread
         weights[:, _NOISE] = self._noise_weights(choices, isotropic)
-        narrow = weights.astype(np.float32)[:, None]
+        narrow = weights.astype(np.float32)
         return MixtureDraw(self._table.places(choices), narrow, self._factors(choices))
 
-    def embed(self, draw: MixtureDraw, stream: Stream, part: slice) -> NDArray[np.int32]:
-        """Return (n, d) int32 grid components of the rows ``part`` of ``draw``, the next n of ``stream``."""
-        n = part.stop - part.start
-        noise = stream.next_rows(n).astype("<u8", copy=False).view(np.int8).reshape(n, -1)
-        np.bitwise_or(noise, 1, out=noise)
-        for at in range(0, n, _MIX_ROWS):
-            end = min(at + _MIX_ROWS, n)
-            rows = slice(part.start + at, part.start + end)
-            total = self._mix(draw, rows, noise[at:end, : self.dimension])
-            self._round(total, draw.factors[rows], self._result[at:end])
-        return self._result[:n]
-
-    def _mix(self, draw: MixtureDraw, rows: slice, noise: NDArray[np.int8]) -> NDArray[np.float32]:
-        n = len(noise)
-        gathered, parts, total = self._gathered[:n], self._parts[:n], self._sum[:n]
-        np.take(self._table.vectors, draw.vectors[rows], axis=0, out=gathered, mode="clip")
-        np.copyto(parts[:, :_NOISE], gathered)
-        np.copyto(parts[:, _NOISE], noise)
-        np.matmul(draw.weights[rows], parts, out=total)
-        return total[:, 0]
-
-    def _round(self, total: NDArray[np.float32], factors: Floats, out: NDArray[np.int32]) -> None:
-        vector = self._vector[: len(total)]
-        np.add(total, self._middle, out=vector)
-        squares = np.einsum("ij,ij->i", vector, vector)
-        np.multiply(vector, (factors / np.sqrt(squares))[:, None], out=vector)
-        np.rint(vector, out=vector)
-        np.copyto(out, vector, casting="unsafe")
+    def embed(self, draw: MixtureDraw, state: NDArray[np.uint64], part: slice) -> NDArray[np.int32]:
+        """Return (n, d) int32 grid components of the rows ``part`` of ``draw``, the next n of the stream in
+        ``state``, which moves on.
+        """
+        out = self._result[: part.stop - part.start]
+        draw_mixture(
+            state,
+            self._table.vectors,
+            draw.vectors[part],
+            draw.weights[part],
+            self._middle,
+            draw.factors[part],
+            out,
+            self.dimension,
+        )
+        return out
 
     def _noise_weights(self, choices: Choices, deviations: Floats) -> Floats:
         """Return integer weights of the isotropic noise, never 0: no row is exactly another one."""

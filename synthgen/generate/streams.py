@@ -38,6 +38,14 @@ class Stream:
         """Return the words of the next ``n_rows`` rows, (n_rows * words_per_row,) uint64."""
         return self._generator.random_raw(n_rows * self._words_per_row)
 
+    def state(self) -> NDArray[np.uint64]:
+        """Return the generator's state and increment, (4,) uint64, low halves first: for the kernel, which
+        makes the same words from there on and moves its state along; this stream does not follow.
+        """
+        found = self._generator.state["state"]
+        halves = [found["state"], found["state"] >> 64, found["inc"], found["inc"] >> 64]
+        return np.array([half & (2**64 - 1) for half in halves], np.uint64)
+
 
 def uniform_below(words: NDArray[np.uint64], bound: int) -> NDArray[np.int64]:
     """Return integers in [0, bound), one a word: high 32 bits times bound, shifted (Lemire 2019).

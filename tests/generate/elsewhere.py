@@ -25,14 +25,19 @@ def run_elsewhere(module: str, environment: dict[str, str], check: str = "pass")
 
 
 def run_without_vector_code(module: str) -> dict[str, str]:
-    """Return the digests with all of numpy's dispatched CPU features switched off, which is checked there."""
+    """Return the digests with all of numpy's dispatched CPU features, and ours, switched off, which is checked
+    there.
+    """
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
     switchable = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
     if not switchable:
         pytest.skip("this CPU has none of numpy's dispatched features")
     check = (
+        "from synthgen.generate import _rows; from synthgen.formats import _lines; "
+        "assert not _rows.is_wide and not _lines.is_wide, 'wide code is still on'; "
         "from numpy._core._multiarray_umath import __cpu_features__ as f; "
         f"assert not any(f[name] for name in {switchable!r}), 'vector code is still on'"
     )
-    return run_elsewhere(module, {"NPY_DISABLE_CPU_FEATURES": " ".join(switchable)}, check)
+    environment = {"NPY_DISABLE_CPU_FEATURES": " ".join(switchable), "SYNTHGEN_BASELINE_CODE": "1"}
+    return run_elsewhere(module, environment, check)

@@ -11,6 +11,7 @@ from synthgen.errors import UsageError
 from synthgen.generate.choices import pair_rows, reweigh
 from synthgen.generate.dataset import Dataset
 from synthgen.generate.isotropic import normal_table
+from synthgen.generate.streams import MIXTURE_NOISE, Stream
 from synthgen.model.mixture import save_mixture
 from synthgen.phases.datasets import load_dataset
 from synthgen.phases.datasets import make_dataset as make_dataset_of_file
@@ -85,21 +86,22 @@ def test_any_range_equals_the_whole(parameters: dict[str, float]) -> None:
             assert np.array_equal(getattr(part, name), getattr(whole, name)[start:stop]), name
 
 
-def test_sums_are_exact_in_float32() -> None:
+def test_sums_are_exact_in_float32_and_rows_are_those_of_plain_integers() -> None:
     dataset = make(near_duplicate_rate=0.2, outlier_rate=0.05)
     law = dataset._law._law  # type: ignore[attr-defined]
     choices = dataset._law._chooser.choose(3, 0, 1_000)  # type: ignore[attr-defined]
     draw = law.weigh(choices)
     vectors = law._table.vectors[draw.vectors].astype(np.int64)
-    noise = law.open_stream(42, 3, 0).next_rows(1_000).view(np.int8).reshape(1_000, -1) | np.int8(1)
-    weights = draw.weights[:, 0].astype(np.int64)
-    assert np.array_equal(weights, draw.weights[:, 0])
+    words = Stream(42, (MIXTURE_NOISE, 3), law.words_per_row).next_rows(1_000)
+    noise = words.view(np.int8).reshape(1_000, -1) | np.int8(1)
+    weights = draw.weights.astype(np.int64)
+    assert np.array_equal(weights, draw.weights)
     parts = np.concatenate([vectors, noise[:, None, : law.dimension].astype(np.int64)], axis=1)
     assert (np.abs(weights[:, :, None] * parts).sum(axis=1) < 2**24).all()
     sums = np.einsum("ns,nsd->nd", weights, parts)
     assert (np.square(sums).sum(axis=1) < 2**52).all()
     made = dataset.rows(3_000, 4_000).embeddings
-    assert np.abs(made - sums / np.linalg.norm(sums, axis=1, keepdims=True) * 1e6).max() <= 0.5001
+    assert np.array_equal(made, np.rint(sums * (1e6 / np.sqrt(np.square(sums).sum(axis=1)))[:, None]))
 
 
 def test_rows_follow_the_law_of_the_model() -> None:
