@@ -28,7 +28,7 @@ _END = b"}\n"
 _LEAD_BYTES = 8
 #: ... and one that holds its last digits, in so many bytes by their number, commas behind them.
 _TAIL_BYTES = {0: 0, 1: 1, 2: 2, 3: 4, 4: 4}
-#: Numbers in the first table, of each sign: both tables are to fit a core's first cache, where vectors are not
+#: Numbers in the first table, of each sign: both tables are to fit a core's first cache, unless vectors are
 #: so long that the first has to be larger.
 _LEAD_NUMBERS = 2_000
 _CONFIDENCE_DIGITS = 6

@@ -10,8 +10,9 @@ made of the neighbours.
 All arithmetic is exact, so that every machine makes the same bits. Vectors are tables of 8-bit integers: a
 row gathers eleven, whose bytes are its cost, and the rounding moves an anchor by a cosine of about 1e-4, its
 rows with it. Each row's weights are made by single, correctly rounded IEEE 754 operations, then rounded to
-integers so small that sums stay below 2**24 in each component: float32 adds them exactly in any order. What all vectors have in common is added last, in float64. The length of a sum stays below 2**26,
-and is brought to that of the row as in isotropic.py.
+integers so small that sums stay below 2**24 in each component: float32 adds them exactly in any order. What
+all vectors have in common is added last, in float64. The length of a sum stays below 2**26, and is brought to
+that of the row as in isotropic.py.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class MixtureLaw:
         self._result = np.empty((block_rows, self.dimension), np.int32)
 
     def open_stream(self, seed: int, chunk: int, first_row: int) -> NDArray[np.uint64]:
-        """Return the state of the isotropic noise of ``chunk`` at its row ``first_row``, for :meth:`embed`."""
+        """Return the state of the noise stream of ``chunk`` at its row ``first_row``, for :meth:`embed`."""
         return Stream(seed, (MIXTURE_NOISE, chunk), self.words_per_row, first_row).state()
 
     def weigh(self, choices: Choices) -> MixtureDraw:

@@ -25,9 +25,7 @@ def run_elsewhere(module: str, environment: dict[str, str], check: str = "pass")
 
 
 def run_without_vector_code(module: str) -> dict[str, str]:
-    """Return the digests with all of numpy's dispatched CPU features, and ours, switched off, which is checked
-    there.
-    """
+    """Return the digests with the dispatched CPU features of numpy and ours off, which is checked there."""
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
     switchable = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]

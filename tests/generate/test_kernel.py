@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_refused_not_read_beyond() -> None:
     for bad in (-1, 5):
         with pytest.raises(IndexError, match="is none of 5 rows"):
             law.embed(law.open_stream(1, 2, 0), np.full(3, bad))
-    with pytest.raises(ValueError, match="out: 10 items .* needed"):
+    with pytest.raises(ValueError, match=r"out: 10 items .* needed"):
         _rows.draw_isotropic(
             law.open_stream(1, 2, 0),
             law._noise,
