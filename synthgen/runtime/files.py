@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ _ADVICE = {
     errno.EROFS: "name a place that can be written to",
     errno.ENOTDIR: "name another place",
     errno.EISDIR: "name another place",
+    errno.EIO: "look at the disk, and at what the system's log says of it,",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or name another disk,",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
 
 
@@ -42,10 +45,15 @@ def sync_folder(folder: Path) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` durably: the file is the old one or the new one, never a part."""
+    write_pieces(path, [data])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write ``pieces``, one behind the other, as :func:`write_whole` does."""
     partial = path.with_name(f".{path.name}.partial")
     with explain_os_errors(path):
         with partial.open("wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         publish(partial, path)
@@ -90,19 +98,25 @@ class BackgroundSync:
         self._stop.set()
         self._thread.join()
         try:
+            if self._error is None:
+                self._sync()
             if self._error is not None:
                 raise self._error
-            os.fsync(self._descriptor)
         finally:
             os.close(self._descriptor)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._INTERVAL_S):
-            try:
-                os.fsync(self._descriptor)
-            except OSError as error:
-                self._error = error
-                return
+        while self._error is None and not self._stop.wait(self._INTERVAL_S):
+            self._sync()
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._error = error
+            # What the disk did not take still lies in memory, as if it had: the next run must read the disk.
+            with contextlib.suppress(AttributeError, OSError):  # not every system can be told
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def check_free_space(folder: Path, needed_bytes: int) -> None:
@@ -197,9 +211,13 @@ class FileLock:
         return ""
 
     def remove(self) -> None:
-        """Give the lock back and delete its file (while it is held: nobody else can have opened it anew)."""
+        """Give the lock back and delete its file (while it is held: nobody else can have opened it anew).
+
+        A file that cannot be deleted is left: the next holder of the lock deletes it.
+        """
         if self._descriptor is not None:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
         self.release()
 
     def release(self) -> None:

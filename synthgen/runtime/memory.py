@@ -1,27 +1,35 @@
 """How much memory the process tree holds, and how much it may hold. The only user of psutil.
 
-Sizes are summed as PSS where the system tells it (Linux), else USS: RSS would count pages that forked
-processes share once for each of them.
+Sizes are summed as PSS where the system tells it (Linux), else USS: RSS would count pages that processes
+share once for each of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from synthgen.errors import ResourceError, UsageError
+from synthgen.runtime.cgroups import MemoryGroup, cpu_quota, memory_groups
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-#: Share of the limit above which no further work is handed out.
-HOLD_SHARE = 0.9
-#: Reading the sizes of a process costs milliseconds; more often than this tells nothing new.
+#: Share of the limit above which no further work is handed out, in percent.
+HOLD_PERCENT = 90
+#: Reading the size of a process costs milliseconds; more often than this tells nothing new.
 SAMPLE_INTERVAL_S = 0.25
+#: Sampling takes at most one part in this many of the sampler's time, however many workers there are.
+_SAMPLE_SHARE = 50
+_PROC = Path("/proc")
+#: Sizes and children without a search through all processes of the machine: Linux, most kernels.
+_HAS_ROLLUP = (_PROC / "self/smaps_rollup").exists()
+_HAS_CHILDREN = (_PROC / "thread-self/children").exists()
 
 
 def parse_size(text: str, flag: str = "--memory-budget") -> int:
@@ -37,109 +45,144 @@ def tree_bytes(pid: int | None = None) -> int:
 
     What has ended meanwhile counts nothing.
     """
-    total = 0
-    for process in _tree(pid):
-        with contextlib.suppress(psutil.Error):
-            info = process.memory_full_info()
-            total += getattr(info, "pss", 0) or info.uss
-    return total
+    return sum(_process_bytes(member) for member in _tree(pid or os.getpid()))
 
 
 def tree_cpu_s(pid: int) -> float:
     """Return the CPU time, user and system, that a process and its living descendants have used."""
+    import psutil
+
     total = 0.0
-    for process in _tree(pid):
+    for member in _tree(pid):
         with contextlib.suppress(psutil.Error):
-            times = process.cpu_times()
+            times = psutil.Process(member).cpu_times()
             total += times.user + times.system
     return total
 
 
-def _tree(pid: int | None) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.Error:
+def _process_bytes(pid: int) -> int:
+    if _HAS_ROLLUP:
+        with contextlib.suppress(OSError):  # it has ended
+            text = (_PROC / str(pid) / "smaps_rollup").read_text()
+            return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) * 1024
+        return 0
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        info = psutil.Process(pid).memory_full_info()
+        return int(getattr(info, "pss", 0) or info.uss)
+    return 0
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """Yield ``pid`` and its descendants."""
+    yield pid
+    for child in _children(pid):
+        yield from _tree(child)
+
+
+def _children(pid: int) -> list[int]:
+    if _HAS_CHILDREN:
+        with contextlib.suppress(OSError):  # it has ended
+            lists = (_PROC / str(pid) / "task").glob("*/children")
+            return [int(child) for path in lists for child in path.read_text().split()]
         return []
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []
 
 
 def available_bytes() -> int:
     """Return how much memory the machine could give out now, in bytes."""
+    import psutil
+
     return int(psutil.virtual_memory().available)
 
 
-def cgroup_limit_bytes(
-    root: Path = Path("/sys/fs/cgroup"), self_file: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Return the tightest memory limit of this process's control groups (v1 or v2); 2**63 if none."""
-    limit = 2**63
-    with contextlib.suppress(OSError):
-        for line in self_file.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers == "":
-                limit = min(limit, _tightest(root, path, "memory.max"))
-            elif "memory" in controllers.split(","):
-                limit = min(limit, _tightest(root / "memory", path, "memory.limit_in_bytes"))
-    return limit
+def available_cores(process: Path = _PROC / "self") -> int:
+    """Return how many cores this process may use: affinity, and the CPU quotas of its control groups.
 
-
-def _tightest(root: Path, path: str, name: str) -> int:
-    limit = 2**63
-    folder = root / path.lstrip("/")
-    for place in [folder, *folder.parents]:  # any ancestor may be the tighter one
-        with contextlib.suppress(OSError, ValueError):
-            limit = min(limit, int((place / name).read_text()))
-        if place == root:
-            break
-    return limit
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use: affinity, and the CPU quota of its control group."""
+    A quota of 1.5 cores counts as 2: one worker alone would leave a third of it unused. ``process``: the
+    folder in /proc that names the groups.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for path in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
-        with contextlib.suppress(OSError, ValueError):
-            quota, *period = Path(path).read_text().split()
-            per_core = int(period[0]) if period else 100_000
-            if int(quota) > 0:
-                cores = min(cores, max(1, int(quota) // per_core))
-    return max(1, cores)
+    return max(1, math.ceil(min(cores, cpu_quota(process))))
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A bound on memory: who sets it, and what of it others hold already, in bytes."""
+
+    where: str
+    limit_bytes: int
+    others_bytes: int = 0
+
+    @property
+    def room_bytes(self) -> int:
+        return max(0, self.limit_bytes - self.others_bytes)
+
+    def refusal(self, need_bytes: int) -> ResourceError:
+        """Return the error that says that ``need_bytes`` are needed; what it asks for is enough."""
+        held = f", of which others hold {self.others_bytes / 1e6:,.0f} MB," if self.others_bytes else ""
+        least_mb = math.ceil((need_bytes + self.others_bytes) / 1e6)
+        return ResourceError(
+            f"a limit of {self.limit_bytes / 1e6:,.0f} MB{held} holds not one worker",
+            where=self.where,
+            next_step=f"give at least {least_mb}MB",
+        )
+
+
+def _bound_of(group: MemoryGroup, own_bytes: int) -> _Bound:
+    others_bytes = max(0, group.held_bytes() - own_bytes)
+    return _Bound(f"memory limit of the control group {group.folder}", group.limit_bytes(), others_bytes)
 
 
 class Governor:
-    """Keeps the process tree below ``budget_bytes`` (and below its control group's limit).
+    """Keeps the process tree below ``budget_bytes``, and within what its control groups have left.
 
-    ``plan_workers`` sizes the work before it starts; ``admits`` holds further work back before the
-    limit is reached; ``peak_bytes`` is the largest sum seen, sampled at most every quarter second.
+    What other processes of a group hold at the start is left to them; while they take more, so that the
+    group comes near its limit, further work waits. ``plan_workers`` sizes the work before it starts;
+    ``admits`` holds further work back before a limit is reached. ``limit_bytes``: what the tree may hold;
+    ``peak_bytes``: the largest sum seen. Sampled every quarter second, or less often where that would take
+    more than a fiftieth of the time. ``groups``: those that limit memory (None: of this process).
     """
 
-    def __init__(self, budget_bytes: int) -> None:
-        self.limit_bytes = min(budget_bytes, cgroup_limit_bytes())
+    def __init__(self, budget_bytes: int, groups: Sequence[MemoryGroup] | None = None) -> None:
+        self._groups = memory_groups() if groups is None else groups
+        own_bytes = tree_bytes() if self._groups else 0
+        bounds = [_Bound("--memory-budget", budget_bytes)]
+        bounds += [_bound_of(group, own_bytes) for group in self._groups]
+        self._bound = min(bounds, key=lambda bound: bound.room_bytes)
+        self.limit_bytes = self._bound.room_bytes
         self.peak_bytes = 0
-        self._sampled_at_s = -1.0
+        self._sample_at_s = -math.inf
         self._last_bytes = 0
+        self._is_full = False
 
     def plan_workers(self, wanted: int, base_bytes: int, worker_bytes: int) -> int:
         """Return how many of the ``wanted`` workers fit, at least 1; raise ResourceError if none does."""
-        room = int(self.limit_bytes * HOLD_SHARE) - base_bytes
-        if room < worker_bytes:
-            need = int((base_bytes + worker_bytes) / HOLD_SHARE) + 1
-            raise ResourceError(
-                f"a budget of {self.limit_bytes / 1e6:,.0f} MB holds not one worker",
-                where="--memory-budget",
-                next_step=f"give at least {need / 1e6:,.0f}MB",
-            )
-        return max(1, min(wanted, room // worker_bytes))
+        room_bytes = self.limit_bytes * HOLD_PERCENT // 100 - base_bytes
+        if room_bytes < worker_bytes:
+            raise self._bound.refusal(math.ceil((base_bytes + worker_bytes) * 100 / HOLD_PERCENT))
+        return max(1, min(wanted, room_bytes // worker_bytes))
 
-    def sample(self) -> int:
-        """Return the size of the tree in bytes, measured now or very recently."""
+    def sample(self, *, now: bool = False) -> int:
+        """Return the size of the tree in bytes, measured recently, or ``now``."""
         now_s = time.monotonic()
-        if now_s - self._sampled_at_s >= SAMPLE_INTERVAL_S:
+        if now or now_s >= self._sample_at_s:
+            began_s = time.thread_time()
             self._last_bytes = tree_bytes()
             self.peak_bytes = max(self.peak_bytes, self._last_bytes)
-            self._sampled_at_s = time.monotonic()
+            held = [(self._last_bytes, self.limit_bytes)]
+            held += [(group.held_bytes(), group.limit_bytes()) for group in self._groups]
+            self._is_full = any(size * 100 >= limit * HOLD_PERCENT for size, limit in held)
+            cost_s = time.thread_time() - began_s
+            self._sample_at_s = now_s + max(SAMPLE_INTERVAL_S, cost_s * _SAMPLE_SHARE)
         return self._last_bytes
 
     def admits(self) -> bool:
         """Return whether more work may be handed out now."""
-        return self.sample() < self.limit_bytes * HOLD_SHARE
+        self.sample()
+        return not self._is_full

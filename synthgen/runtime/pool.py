@@ -3,10 +3,12 @@
     parent: run(tasks) ──assign──> pipe ──> worker: target(channel, *args)
        ^                                        | channel.get() -> Assignment, or None at the end
        └── Done, Note, Restarted <── pipe <─────┘ channel.done(task, value), channel.note(value)
+    parent: tell(worker, value) ────> pipe ──> worker: channel.receive() -> Told
 
 Tasks and values are small: row ranges out, outcomes back, never arrays. A worker that dies is noticed
 through its sentinel; its tasks go to the front of the queue and a new worker takes its place, a bounded
-number of times. A worker whose parent dies ends itself. Neither ``multiprocessing.Pool`` (hangs when a
+number of times. A worker that is stopped (SIGSTOP) is waited for. A worker whose parent dies ends; so must it
+when the thread that started it does: Linux ties them together. Neither ``multiprocessing.Pool`` (hangs when a
 worker is killed) nor ``ProcessPoolExecutor`` (one death breaks the whole pool) does this.
 """
 
@@ -14,20 +16,26 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections import deque
+import selectors
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from synthgen.errors import WorkerDied
-from synthgen.runtime.worker import Assignment, Channel, worker_environment, worker_main
+from synthgen.errors import ResourceError, WorkerDied
+from synthgen.runtime.payload import Payload
+from synthgen.runtime.tasks import TaskQueue
+from synthgen.runtime.worker import Assignment, Channel, Told, worker_environment, worker_main
 
-__all__ = ["Assignment", "Channel", "Done", "Note", "Pool", "Restarted"]
+__all__ = ["Assignment", "Channel", "Done", "Note", "Pool", "Restarted", "Told"]
 
 #: How long the parent waits for news before it looks at admission and stop requests again.
 POLL_S = 0.1
+_RUN_AGAIN = (
+    "run the same command again to continue; -9 is often the kernel's out-of-memory killer: lower "
+    "--memory-budget or --workers"
+)
 #: How long workers may take to leave after they were told that there is no more work.
 LEAVE_S = 10.0
 
@@ -64,6 +72,7 @@ class _Worker:
     connection: Connection
     assigned: dict[int, Any] = field(default_factory=dict)
     told_to_leave: bool = False
+    is_heard: bool = True
 
 
 class Pool:
@@ -71,7 +80,8 @@ class Pool:
 
     ``in_flight``: assignments a worker holds at once (2 keeps it busy while its answer travels).
     ``max_deaths``: how often one task may lose its worker before the run fails with WorkerDied.
-    ``target`` and ``args`` are picklable. Exceptions of a worker are raised in the parent.
+    ``target`` and ``args`` are picklable; arrays in ``args`` are shared, and read-only. Exceptions of a
+    worker are raised in the parent; ResourceError where the system gives no more processes.
     """
 
     def __init__(
@@ -83,8 +93,7 @@ class Pool:
         in_flight: int = 2,
         max_deaths: int = 3,
     ) -> None:
-        self._target = target
-        self._args = args
+        self._given = (target, args)
         self._n_workers = n_workers
         self._in_flight = in_flight
         self._max_deaths = max_deaths
@@ -94,11 +103,20 @@ class Pool:
         self._stopping = False
 
     def __enter__(self) -> Pool:
-        self._workers = [self._start(index) for index in range(self._n_workers)]
+        self._payload = Payload.of(self._given)
+        self._selector = selectors.DefaultSelector()
+        try:
+            for index in range(self._n_workers):
+                self._workers.append(self._start(index))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.kill()
+        self._selector.close()
+        self._payload.close()
 
     @property
     def pids(self) -> list[int]:
@@ -115,6 +133,11 @@ class Pool:
         if hurry:
             for worker in self._workers:
                 self._dismiss(worker)
+
+    def tell(self, worker: int, value: Any) -> None:
+        """Send ``value`` to ``worker``, which :meth:`Channel.receive` returns there; lost if it has died."""
+        with contextlib.suppress(OSError):  # its sentinel tells
+            self._workers[worker].connection.send(Told(value))
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -138,77 +161,90 @@ class Pool:
         names the worker (0-based) that alone may do a task; None leaves it to any. The iterator ends when
         every task is done, or those handed out before :meth:`stop`; then the workers leave.
         """
-        queue = _Queue(tasks, lane)
+        queue = TaskQueue(tasks, lane)
         while True:
             self._assign(queue, admit)
-            if not any(worker.assigned for worker in self._workers) and (self._stopping or queue.empty()):
+            if not any(worker.assigned for worker in self._workers) and self._is_over(queue):
                 break
             yield from self._collect(queue)
         yield from self._leave()
 
-    def _assign(self, queue: _Queue, admit: Callable[[], bool]) -> None:
+    def _assign(self, queue: TaskQueue, admit: Callable[[], bool]) -> None:
+        hungry = [worker for worker in self._workers if len(worker.assigned) < self._in_flight]
         # Round by round, so that the first tasks go to different workers.
         for depth in range(1, self._in_flight + 1):
-            for worker in self._workers:
-                if self._stopping or len(worker.assigned) >= depth or queue.empty():
+            for worker in hungry:
+                if len(worker.assigned) >= depth or worker.told_to_leave:
                     continue
-                if any(w.assigned for w in self._workers) and not admit():
-                    return
-                taken = queue.take(worker.index)
-                if taken is None:
-                    continue
-                number, task = taken
-                worker.assigned[number] = task
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its sentinel tells
-                    worker.connection.send(Assignment(number, task))
+                taken = self._next_task(queue, worker.index, admit)
+                if taken is not None:
+                    worker.assigned[taken[0]] = taken[1]
+                    with contextlib.suppress(OSError):  # it died: its sentinel tells
+                        worker.connection.send(Assignment(*taken))
 
-    def _collect(self, queue: _Queue) -> Iterator[Done | Note | Restarted | None]:
-        # A dismissed worker that holds nothing may leave when it likes.
-        busy = [worker for worker in self._workers if worker.assigned or not worker.told_to_leave]
-        sources = {worker.connection: worker for worker in busy}
-        sentinels = {worker.process.sentinel: worker for worker in busy}
-        ready = wait([*sources, *sentinels], POLL_S)
+    def _next_task(self, queue: TaskQueue, worker: int, admit: Callable[[], bool]) -> tuple[int, Any] | None:
+        """Return what ``worker`` may do now: always what was given back, for which others may wait."""
+        again = queue.take_given_back(worker)
+        if again is not None or self._stopping or queue.empty():
+            return again
+        if any(w.assigned for w in self._workers) and not admit():
+            return None
+        return queue.take(worker)
+
+    def _is_over(self, queue: TaskQueue) -> bool:
+        """Return whether nothing is left to hand out: after :meth:`stop`, what was given back still is."""
+        if self._stopping:
+            return not queue.has_given_back() or all(worker.told_to_leave for worker in self._workers)
+        return queue.empty()
+
+    def _collect(self, queue: TaskQueue) -> Iterator[Done | Note | Restarted | None]:
+        ready = [key for key, _ in self._selector.select(POLL_S)]
         if not ready:
             yield None
-        for source in ready:
-            if source in sources:
-                yield from self._receive(sources[source])
-        for source in ready:
-            if source in sentinels:
-                yield from self._bury(sentinels[source], queue)
+        for key in ready:
+            if key.fileobj is key.data.connection:
+                yield from self._receive(key.data)
+        for key in ready:
+            if key.fileobj == key.data.process.sentinel:
+                yield from self._bury(key.data, queue)
 
     def _receive(self, worker: _Worker) -> Iterator[Done | Note]:
+        """Pass on one message of ``worker``, which has come."""
         try:
-            while worker.connection.poll():
-                kind, number, value = worker.connection.recv()
-                if kind == "done":
-                    yield Done(worker.assigned.pop(number), value)
-                elif kind == "note":
-                    yield Note(worker.index, value)
-                else:
-                    raise value
-        except (EOFError, OSError):  # OSError: it died in the middle of a message
-            return  # its sentinel tells
-
-    def _bury(self, worker: _Worker, queue: _Queue) -> Iterator[Done | Note | Restarted]:
-        yield from self._receive(worker)  # what it said before it died
-        if worker.told_to_leave and not worker.assigned:
+            kind, number, value = worker.connection.recv()
+        except (EOFError, OSError):  # it ended; OSError: in the middle of a message
+            self._selector.unregister(worker.connection)  # its sentinel tells
+            worker.is_heard = False
             return
+        if kind == "done":
+            yield Done(worker.assigned.pop(number), value)
+        elif kind == "note":
+            yield Note(worker.index, value)
+        else:
+            raise value
+
+    def _bury(self, worker: _Worker, queue: TaskQueue) -> Iterator[Done | Note | Restarted]:
+        yield from self._last_words(worker)
+        self._selector.unregister(worker.process.sentinel)
         worker.process.join()
         exit_code = worker.process.exitcode or 0
         worker.connection.close()
+        if worker.told_to_leave and not worker.assigned:
+            return
         if not worker.assigned:
             self._idle_deaths += 1
             if self._idle_deaths > self._max_deaths * self._n_workers:
-                raise WorkerDied(f"workers end before they have work, the last with exit code {exit_code}")
+                raise WorkerDied(
+                    f"workers end before they have work, the last with exit code {exit_code}",
+                    next_step=f"what they printed may say why; {_RUN_AGAIN}",
+                )
         for number, task in worker.assigned.items():  # the oldest first: it is the likeliest cause
             self._deaths[number] = self._deaths.get(number, 0) + 1
             if self._deaths[number] > self._max_deaths:
                 raise WorkerDied(
                     f"{self._deaths[number]} workers died over it, the last with exit code {exit_code}",
                     where=str(task),
-                    next_step="run the same command again to continue; -9 is often the kernel's "
-                    "out-of-memory killer: lower --memory-budget or --workers",
+                    next_step=_RUN_AGAIN,
                 )
         for number, task in reversed(worker.assigned.items()):
             queue.put_back(number, task)
@@ -217,14 +253,17 @@ class Pool:
         yield Restarted(worker.index, exit_code, tuple(worker.assigned.values()))
         worker.assigned = {}
 
-    def _leave(self) -> Iterator[Note]:
+    def _last_words(self, worker: _Worker) -> Iterator[Done | Note]:
+        while worker.is_heard:
+            yield from self._receive(worker)  # to its end, which has come
+
+    def _leave(self) -> Iterator[Done | Note]:
         """Tell the workers that there is no more; pass on their last notes."""
         for worker in self._workers:
             self._dismiss(worker)
         for worker in self._workers:
-            with contextlib.suppress(EOFError, OSError):
-                while worker.connection.poll(LEAVE_S):
-                    yield from self._receive_one(worker)
+            while worker.is_heard and worker.connection.poll(LEAVE_S):
+                yield from self._receive(worker)
 
     def _dismiss(self, worker: _Worker) -> None:
         if not worker.told_to_leave:
@@ -232,54 +271,22 @@ class Pool:
             with contextlib.suppress(OSError):  # it died: its sentinel tells
                 worker.connection.send(None)
 
-    def _receive_one(self, worker: _Worker) -> Iterator[Note]:
-        kind, _, value = worker.connection.recv()
-        if kind == "error":
-            raise value
-        yield Note(worker.index, value)
-
     def _start(self, index: int) -> _Worker:
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=worker_main,
-            args=(theirs, index, self._target, self._args),
-            name=f"synthgen-worker-{index}",
-        )
-        with worker_environment():
-            process.start()
+        try:
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=worker_main, args=(theirs, index, self._payload), name=f"synthgen-worker-{index}"
+            )
+            with worker_environment():
+                process.start()
+        except OSError as error:
+            raise ResourceError(
+                f"worker {index + 1} could not be started ({error.strerror or error})",
+                next_step="lower --workers, or raise the limits on processes and open files (ulimit -u, -n)",
+            ) from error
         theirs.close()
-        return _Worker(index, process, ours)
-
-
-class _Queue:
-    """Tasks by number: those given back first, then the iterable, drawn no further than needed."""
-
-    def __init__(self, tasks: Iterable[Any], lane: Callable[[Any], int | None]) -> None:
-        self._rest = enumerate(tasks)
-        self._lane = lane
-        self._waiting: dict[int | None, deque[tuple[int, Any]]] = {}
-
-    def empty(self) -> bool:
-        if not any(self._waiting.values()):
-            for number, task in self._rest:
-                self._line(task).append((number, task))
-                break
-        return not any(self._waiting.values())
-
-    def take(self, worker: int) -> tuple[int, Any] | None:
-        """Return the next task that ``worker`` may do; those that it may not are kept for others."""
-        for lane in (worker, None):
-            if self._waiting.get(lane):
-                return self._waiting[lane].popleft()
-        for number, task in self._rest:
-            if self._lane(task) in (worker, None):
-                return number, task
-            self._line(task).append((number, task))
-        return None
-
-    def put_back(self, number: int, task: Any) -> None:
-        self._line(task).appendleft((number, task))
-
-    def _line(self, task: Any) -> deque[tuple[int, Any]]:
-        return self._waiting.setdefault(self._lane(task), deque())
+        worker = _Worker(index, process, ours)
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        self._selector.register(process.sentinel, selectors.EVENT_READ, worker)
+        return worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -139,8 +140,11 @@ class Progress:
         return f"{line}, {note}" if note else line
 
     def _show(self, line: str, *, final: bool = False) -> None:
-        if self._quiet:
-            return
+        if not self._quiet:
+            with contextlib.suppress(OSError):  # a terminal that was closed is no reason to end in the middle
+                self._write(line, final=final)
+
+    def _write(self, line: str, *, final: bool) -> None:
         if self._terminal:
             if Progress._living is not self:
                 end_living_line()
@@ -158,6 +162,7 @@ def end_living_line() -> None:
     """Begin a new line on the terminal where work that was not finished left a living one."""
     living, Progress._living = Progress._living, None
     if living is not None:
-        living._stream.write("\n")
-        living._stream.flush()
         living._width = 0
+        with contextlib.suppress(OSError):
+            living._stream.write("\n")
+            living._stream.flush()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
-from synthgen.errors import SynthgenError
+from synthgen.errors import ResourceError, SynthgenError
+from synthgen.runtime.interrupts import STOP_SIGNALS
+from synthgen.runtime.payload import Payload
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 #: Numeric libraries would start a thread per core in each worker; the pool is the parallelism.
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -25,6 +33,13 @@ class Assignment:
 
     number: int
     task: Any
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the parent told a worker beside its assignments (:meth:`Pool.tell`)."""
+
+    value: Any
 
 
 class Channel:
@@ -53,6 +68,11 @@ class Channel:
         assignment: Assignment | None = self._connection.recv()
         return assignment
 
+    def receive(self) -> Assignment | Told | None:
+        """Return what comes next, in place of :meth:`get` where :meth:`Pool.tell` is used."""
+        message: Assignment | Told | None = self._connection.recv()
+        return message
+
     def done(self, number: int, value: Any = None) -> None:
         """Report that the assignment ``number`` is finished."""
         self._connection.send(("done", number, value))
@@ -69,8 +89,10 @@ def worker_environment() -> Iterator[None]:
     Ctrl-C reaches every process of a terminal's group, SIGTERM of `timeout` or systemd every one of theirs: a
     worker that died of it would take with it what it has not reported; one that is starting, loudly.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
+        resource_tracker.ensure_running()  # starting it lets signals through again (Python 3.11)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         with _one_thread():
             yield
     finally:
@@ -91,30 +113,49 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def worker_main(
-    connection: Connection, index: int, target: Callable[..., None], args: tuple[Any, ...]
-) -> None:
-    """Run ``target`` in a worker; tell the parent what it raised."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+def worker_main(connection: Connection, index: int, payload: Payload) -> None:
+    """Run the target and the arguments of ``payload`` in a worker; tell the parent what it raised."""
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _die_with_parent()
     try:
+        target, args = payload.load()
         target(Channel(connection, index), *args)
     except (EOFError, BrokenPipeError):
         os._exit(1)  # the parent is gone
-    except SynthgenError as error:
-        connection.send(("error", 0, error))
     except Exception as error:
-        trace = traceback.format_exception(error)
-        place = trace[-2].strip().splitlines()[0] if len(trace) > 1 else ""
-        failure = SynthgenError(
-            f"a worker failed: {type(error).__name__}: {error} ({place})",
-            next_step="this is a defect of synthgen: please report it with the command",
-        )
-        connection.send(("error", 0, failure))
+        with contextlib.suppress(OSError):  # the parent is gone
+            connection.send(("error", 0, _readable(error)))
+    connection.close()  # there is no more to tell: nobody needs to wait for the interpreter's end
+
+
+def _readable(error: Exception) -> SynthgenError:
+    if isinstance(error, SynthgenError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("a worker got no more memory", next_step="lower --workers or --memory-budget")
+    if isinstance(error, OSError):
+        from synthgen.runtime.files import os_error_about  # it loads numpy: a worker has first things to do
+
+        return os_error_about(Path(error.filename or "a worker"), error)
+    trace = traceback.format_exception(error)
+    place = trace[-2].strip().splitlines()[0] if len(trace) > 1 else ""
+    return SynthgenError(
+        f"a worker failed: {type(error).__name__}: {error} ({place})",
+        next_step="this is a defect of synthgen: please report it with the command",
+    )
 
 
 def _die_with_parent() -> None:
+    """Linux kills this process with its parent, even where it is stopped or in a long call; a thread does the
+    same elsewhere, and where the parent died before it was asked for.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_await_end_of_parent, daemon=True).start()
+
+
+def _await_end_of_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from synthgen.errors import InputError, ResourceError
-from synthgen.runtime.files import FileLock, check_parent_folder, explain_os_errors
+from synthgen.runtime.files import BackgroundSync, FileLock, check_parent_folder, explain_os_errors
 
 
 def test_a_lock_is_of_one_holder_and_leaves_no_file(tmp_path: Path) -> None:
@@ -75,3 +75,38 @@ def test_an_error_of_the_system_has_a_next_step(number: int, advice: str) -> Non
     with pytest.raises(ResourceError, match=advice) as caught, explain_os_errors(Path("x")):
         raise OSError(number, os.strerror(number))
     assert str(caught.value).startswith(f"x: {os.strerror(number)}; ")
+
+
+def is_in_memory(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(4_096)], 0, os.RWF_NOWAIT) > 0
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            pytest.skip(f"this filesystem does not tell what is in memory ({error})")
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system does not tell what is in memory")
+@pytest.mark.parametrize("at_close", [True, False])
+def test_a_sync_that_fails_is_told_and_what_memory_holds_is_forgotten(
+    at_close: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run must not take for written what only memory has."""
+    path, tried = tmp_path / "x", threading.Event()
+    with path.open("wb") as file:
+        file.write(bytes(100_000))
+        file.flush()
+        os.fsync(file.fileno())
+    assert is_in_memory(path)
+
+    def broken(descriptor: int) -> None:
+        tried.set()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    sync = BackgroundSync(path)
+    monkeypatch.setattr(os, "fsync", broken)
+    assert at_close or tried.wait(10)
+    with pytest.raises(OSError, match="Input/output error"):
+        sync.close()
+    assert not is_in_memory(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import psutil
 import pytest
 
 from synthgen.errors import InputError, SynthgenError, WorkerDied
+from synthgen.runtime.interrupts import STOP_SIGNALS
 from synthgen.runtime.pool import Channel, Done, Note, Pool, Restarted
+from tests.processes import still_running
 
 
 def double(channel: Channel, folder: str = "") -> None:
@@ -51,9 +54,16 @@ def be_busy(channel: Channel) -> None:
     time.sleep(60.0)
 
 
+def hold_the_interpreter(channel: Channel) -> None:
+    """Work for minutes in one call in C, in which no other thread of the process can do anything."""
+    channel.get()
+    channel.note("busy")
+    re.match(r"(a+)+$", "a" * 40 + "b")
+
+
 def tell_environment(channel: Channel) -> None:
     while (assignment := channel.get()) is not None:
-        blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set()) >= set(STOP_SIGNALS)
         channel.done(assignment.number, (blocked, os.environ["OPENBLAS_NUM_THREADS"]))
 
 
@@ -159,9 +169,9 @@ def _is_end(event: object) -> bool:
 PARENT = """
 import sys, time
 from synthgen.runtime.pool import Pool
-from tests.runtime.test_pool import be_busy
+from tests.runtime import test_pool
 if __name__ == "__main__":
-    with Pool(be_busy, (), 2) as pool:
+    with Pool(getattr(test_pool, sys.argv[1]), (), 2) as pool:
         n_busy = 0
         for event in pool.run(range(4)):
             n_busy += event is not None
@@ -170,22 +180,81 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("target", ["be_busy", "hold_the_interpreter"])
+def test_workers_die_with_a_killed_parent(target: str, tmp_path: Path) -> None:
+    if target == "hold_the_interpreter" and sys.platform != "linux":
+        pytest.skip("elsewhere a thread of the worker has to see it")
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    root = Path(__file__).parents[2]
     with subprocess.Popen(
-        [sys.executable, str(script)],
+        [sys.executable, str(script), target],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as parent:
         assert parent.stdout is not None
         workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         assert len(workers) == 2
         parent.kill()
-        _, alive = psutil.wait_procs(workers, timeout=2.0)
+        alive = still_running(workers, 2.0)
+        for worker in alive:
+            worker.kill()
         assert not alive
+
+
+def test_a_killed_worker_is_noticed_at_once() -> None:
+    """Not when somebody asks again: a tenth of a second later, or when its work should be done."""
+    killed_s = 0.0
+    with Pool(be_busy, (), 2, in_flight=1) as pool:
+        for event in pool.run(range(2)):
+            if isinstance(event, Note) and not killed_s:
+                victim = pool.pids[event.worker]
+                os.kill(victim, signal.SIGKILL)
+                killed_s = time.monotonic()
+            if isinstance(event, Restarted):
+                assert time.monotonic() - killed_s < 0.5
+                assert victim not in pool.pids
+                break
+
+
+STARTING = """
+import resource, signal, sys
+from synthgen.errors import ResourceError
+from synthgen.runtime.interrupts import STOP_SIGNALS
+from synthgen.runtime.pool import Pool
+from synthgen.runtime.worker import worker_environment
+from tests.runtime.test_pool import be_busy
+from tests.processes import still_running
+import psutil
+if __name__ == "__main__":
+    with worker_environment():  # before the first worker, a helper of the interpreter is started
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, set()) >= set(STOP_SIGNALS)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    try:
+        with Pool(be_busy, (), 30):
+            pass
+    except ResourceError as error:
+        print(error)
+    children = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+    print(len(still_running(children, 2.0)), "left")
+"""
+
+
+def test_where_no_more_workers_can_be_started_all_end(tmp_path: Path) -> None:
+    script = tmp_path / "starting.py"
+    script.write_text(STARTING)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    error, left = done.stdout.splitlines()
+    assert re.match(r"worker \d+ could not be started \(Too many open files\); lower --workers", error), error
+    assert left == "0 left"
 
 
 def test_the_iterable_is_drawn_no_further_than_needed() -> None:

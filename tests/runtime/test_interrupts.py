@@ -1,0 +1,81 @@
+"""Signals to stop: once is a wish, twice an order, and neither disturbs what is under way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from synthgen.runtime.interrupts import STOP_SIGNALS, Interrupts
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_the_first_signal_is_a_wish(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    with Interrupts() as interrupts:
+        assert not interrupts.requested
+        os.kill(os.getpid(), number)
+        assert interrupts.requested
+    assert signal.getsignal(number) == before
+    assert "once more to stop at once" in capfd.readouterr().err
+
+
+def test_nohup_is_left_alone() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupts.requested
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+BUSY = """
+import os, signal, sys
+from synthgen.runtime.interrupts import Interrupts
+with Interrupts() as interrupts:
+    if sys.argv[1] == "closed":
+        os.close(2)
+    if sys.argv[1] == "twice":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if sys.argv[1] == "printing":
+        while not interrupts.requested:
+            print("x" * 1000, file=sys.stderr)
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
+    print(interrupts.requested)
+"""
+
+
+def run_busy(what: str, interrupt_after_s: float | None = None) -> tuple[int, str]:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", BUSY, what]
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        if interrupt_after_s is not None:
+            assert process.stderr is not None
+            process.stderr.read(100_000)
+            process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors
+    return process.returncode, output
+
+
+def test_the_second_signal_ends_the_process() -> None:
+    assert run_busy("twice") == (130, "")
+
+
+def test_a_terminal_that_is_gone_is_no_error() -> None:
+    assert run_busy("closed") == (0, "True\n")
+
+
+def test_a_signal_in_the_middle_of_a_line_is_no_error() -> None:
+    """print() within print() is one: the signal may come at any moment."""
+    for _ in range(5):
+        assert run_busy("printing", 0.1) == (0, "True\n")
