@@ -14,6 +14,11 @@ setup(
             extra_compile_args=FLAGS,
             py_limited_api=True,
         )
-        for name in ("synthgen.generate._rows", "synthgen.formats._lines")
+        for name in (
+            "synthgen.generate._rows",
+            "synthgen.formats._lines",
+            "synthgen.formats._frames",
+            "synthgen.formats._strings",
+        )
     ]
 )

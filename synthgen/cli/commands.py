@@ -6,11 +6,15 @@ Rooms are imported by the command that needs them, so that generating loads neit
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthgen.errors import EXIT_OK, UsageError
 from synthgen.specs import IngestSpec, ServeSpec
+
+if TYPE_CHECKING:
+    from synthgen.phases.generate import GenerateOptions
 
 
 def run_all(flags: argparse.Namespace) -> int:
@@ -87,9 +91,9 @@ def run_generate(flags: argparse.Namespace) -> int:
     from synthgen.runtime.memory import parse_size
 
     output = None if flags.output == "-" else Path(flags.output)
-    if output is not None and output.suffix in {".parquet", ".npy", ".fbin", ".zst"}:
-        raise UsageError(f"{output.suffix} files cannot be written yet: JSON lines only", where=str(output))
-    options = GenerateOptions(flags.workers, parse_size(flags.memory_budget), flags.overwrite, flags.quiet)
+    options = GenerateOptions(
+        flags.workers, parse_size(flags.memory_budget), flags.overwrite, flags.quiet, flags.format
+    )
     model = choose_model(flags.centroids, flags.std_dev, flags.model)
     dataset = make_dataset(model, (output or Path("x")).parent, **_dataset_parameters(flags))
     if not flags.quiet:
@@ -106,6 +110,39 @@ def _dataset_parameters(flags: argparse.Namespace) -> dict[str, Any]:
     names = ["count", "seed", "std_dev", "confidence", "decimals"]
     names += ["tightness", "zipf", "near_duplicate_rate", "outlier_rate", "role", "shift"]
     return {name: getattr(flags, name) for name in names if getattr(flags, name, None) is not None}
+
+
+def run_verify_dataset(flags: argparse.Namespace) -> int:
+    """A file against its manifest."""
+    from synthgen.phases.report import print_report
+    from synthgen.phases.verify_dataset import verify_dataset
+
+    report = verify_dataset(flags.file or flags.input, recompute=flags.recompute, options=_making(flags))
+    return print_report(report, as_json=flags.json)
+
+
+def run_regenerate(flags: argparse.Namespace) -> int:
+    """A file mended, or some rows alone."""
+    from synthgen.phases.excerpt import Excerpt, write_excerpt
+    from synthgen.phases.mend import mend
+    from synthgen.phases.report import print_report
+
+    if flags.rows is None:
+        for name in ("spec", "output", "format"):
+            if getattr(flags, name) is not None:
+                raise UsageError(f"--{name} goes with --rows; without them FILE is mended in its place")
+        return print_report(mend(flags.file, _making(flags), recompute=flags.recompute), as_json=flags.json)
+    output = None if flags.output in (None, "-") else Path(flags.output)
+    excerpt = Excerpt(flags.spec or flags.file, flags.rows, output, flags.format)
+    report = write_excerpt(excerpt, quiet=flags.quiet)
+    return print_report(report, as_json=flags.json, stream=sys.stderr if output is None else None)
+
+
+def _making(flags: argparse.Namespace) -> GenerateOptions:
+    from synthgen.phases.generate import GenerateOptions
+    from synthgen.runtime.memory import parse_size
+
+    return GenerateOptions(flags.workers, parse_size(flags.memory_budget), quiet=flags.quiet)
 
 
 def run_ingest(flags: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -30,14 +31,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: no second error
         return EXIT_FAILED
     except (Exception, KeyboardInterrupt) as error:
-        if getattr(flags, "verbose", False):
-            traceback.print_exception(error)
-        from synthgen.runtime.progress import end_living_line
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # no second error from within this one
+        try:
+            return _tell(error, with_trace=getattr(flags, "verbose", False))
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
+
+def _tell(error: BaseException, *, with_trace: bool) -> int:
+    """Write what went wrong to standard error, as one line; return the exit code."""
+    from synthgen.runtime.progress import end_living_line
+
+    exit_code, text = _explain(error)
+    with contextlib.suppress(OSError):  # the terminal is gone
+        if with_trace:
+            traceback.print_exception(error)
         end_living_line()
-        exit_code, text = _explain(error)
         print(f"synthgen: {' '.join(text.split())}", file=sys.stderr)
-        return exit_code
+    return exit_code
 
 
 def _explain(error: BaseException) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from synthgen.specs import DEFAULT_COUNT, DEFAULT_SEED
+from synthgen.specs import DEFAULT_COUNT, DEFAULT_SEED, FORMATS
 
 EXIT_CODES = """exit codes: 0 done and proven; 1 done, but something failed or is missing; 2 wrong usage;
 3 target or input unusable; 4 done, but unproven (--no-verify); 130 interrupted, the same command continues"""
@@ -55,6 +55,11 @@ def add_dataset_flags(
     )
     parser.add_argument("--confidence", type=float, default=0.7, help="centre of confidences (%(default)s)")
     parser.add_argument("--decimals", type=int, default=6, help="digits of a component, 4 to 7 (%(default)s)")
+    add_worker_flags(parser)
+
+
+def add_worker_flags(parser: argparse.ArgumentParser) -> None:
+    """Add how many processes make rows, and what they may hold."""
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (as many as cores)")
     parser.add_argument("--memory-budget", default="4GB", help="for the whole process tree (%(default)s)")
 
@@ -95,7 +100,7 @@ def add_space_flags(parser: argparse.ArgumentParser) -> None:
 def add_file_flags(parser: argparse.ArgumentParser, output: str) -> None:
     """Add the file that is made."""
     parser.add_argument("--output", default=output, help="a file, or - (%(default)s)")
-    parser.add_argument("--format", choices=["jsonl"], default="jsonl", help="(%(default)s)")
+    parser.add_argument("--format", choices=FORMATS, help="(by the suffix of the file, else jsonl)")
     parser.add_argument("--overwrite", action="store_true", help="replace what has the name")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, touch nothing")
 
@@ -103,7 +108,7 @@ def add_file_flags(parser: argparse.ArgumentParser, output: str) -> None:
 def add_source_flags(parser: argparse.ArgumentParser) -> None:
     """Add the rows: of a file, or of a spec."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=named_path, metavar="FILE", help="JSON lines")
+    source.add_argument("--input", type=named_path, metavar="FILE", help="JSON lines, or such as .jsonl.zst")
     source.add_argument(
         "--spec", type=named_path, metavar="FILE.json", help="a spec or manifest: rows are made here"
     )

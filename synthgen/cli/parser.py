@@ -17,9 +17,10 @@ from synthgen.cli.flags import (
     add_law_flags,
     add_source_flags,
     add_space_flags,
+    add_worker_flags,
     named_path,
 )
-from synthgen.specs import DEFAULT_ENDPOINT, DEFAULT_PORT, DEFAULT_QUERIES, DEFAULT_SEED
+from synthgen.specs import DEFAULT_ENDPOINT, DEFAULT_PORT, DEFAULT_QUERIES, DEFAULT_SEED, FORMATS
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,6 +39,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_fit(parsers)
     _add_generate(parsers)
     _add_queries(parsers)
+    _add_verify_dataset(parsers)
+    _add_regenerate(parsers)
     _add_ingest(parsers)
     _add_verify(parsers)
     _add_fidelity(parsers)
@@ -123,6 +126,45 @@ def _add_queries(parsers: Any) -> None:
     add_file_flags(parser, "queries.jsonl")
     add_dataset_flags(parser, DEFAULT_QUERIES, "queries")
     add_law_flags(parser)
+
+
+def _add_verify_dataset(parsers: Any) -> None:
+    example = "synthgen verify-dataset synthetic.jsonl"
+    help_ = "a generated file of any format against its manifest, byte by byte"
+    parser = add_command(parsers, "verify-dataset", help_, example, commands.run_verify_dataset)
+    file = parser.add_mutually_exclusive_group(required=True)
+    file.add_argument("file", type=named_path, nargs="?", metavar="FILE", help="or its manifest")
+    file.add_argument("--input", type=named_path, metavar="FILE", help="the same")
+    parser.add_argument(
+        "--recompute", action="store_true", help="make all rows again, and compare with the seed as well"
+    )
+    add_worker_flags(parser)
+
+
+def _add_regenerate(parsers: Any) -> None:
+    example = "synthgen regenerate synthetic.jsonl --rows 5000:6000 --output some.parquet"
+    help_ = "mend a generated file, or (with --rows) write some of its rows alone"
+    parser = add_command(parsers, "regenerate", help_, example, commands.run_regenerate)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "file", type=named_path, nargs="?", metavar="FILE", help="what synthgen generate wrote"
+    )
+    source.add_argument(
+        "--spec", type=named_path, metavar="FILE.json", help="with --rows: a spec or manifest"
+    )
+    parser.add_argument(
+        "--rows",
+        metavar="A:B",
+        help="rows A to B-1; :B, A: to the last one; beyond it those of a larger count",
+    )
+    parser.add_argument("--output", metavar="FILE", help="with --rows: a new file, or - (-)")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="with --rows: (by the suffix of --output, else jsonl)"
+    )
+    parser.add_argument(
+        "--recompute", action="store_true", help="without --rows: mend what the manifest has wrong, too"
+    )
+    add_worker_flags(parser)
 
 
 def _add_ingest(parsers: Any) -> None:

@@ -14,6 +14,7 @@ import xxhash
 from synthgen.errors import InputError
 from synthgen.formats.jsonl import LineEncoder, LineLayout
 from synthgen.formats.manifest import Manifest
+from synthgen.formats.zstd import ZstdLines, decompress_frame
 from synthgen.specs import CHUNK_ROWS, RowMaker, RowReader, RowSource, chunk_bounds
 
 #: Rows between two offsets that a scan of a foreign file keeps.
@@ -60,7 +61,9 @@ class EncodedReader:
 
 @dataclass(frozen=True)
 class DatasetFileSource:
-    """A generated file with its manifest: rows by offset, each chunk checked against its digest."""
+    """A generated file of lines, compressed or not, with its manifest: rows by offset, each chunk checked
+    against its digest.
+    """
 
     path: Path
     manifest: Manifest
@@ -123,8 +126,14 @@ class DatasetFileReader:
                     where=str(self._path),
                     next_step="make it again with the command that made it: only what is damaged is remade",
                 )
-            self._chunk, self._data = chunk, data
+            self._chunk, self._data = chunk, self._unpacked(chunk, data)
         return self._data
+
+    def _unpacked(self, chunk: int, data: bytes) -> bytes:
+        if self._manifest.format != ZstdLines.name:
+            return data
+        first, last = chunk_bounds(chunk, self._manifest.spec.count)
+        return decompress_frame(data, (last - first) * self._manifest.line_bytes)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -74,10 +75,19 @@ class _IsotropicRows:
 
 class _MixtureRows:
     def __init__(self, spec: DatasetSpec, model: MixtureModel) -> None:
-        self._seed = spec.seed
-        self._chooser = Chooser(model, spec)
-        self._law = MixtureLaw(model, spec, BLOCK_ROWS)
-        self._contents = AnchorContents(model.titles, len(model.anchors))
+        self._spec, self._model = spec, model
+
+    @cached_property
+    def _contents(self) -> AnchorContents:  # all that a parent of workers needs, and soon made
+        return AnchorContents(self._model.titles, len(self._model.anchors))
+
+    @cached_property
+    def _chooser(self) -> Chooser:
+        return Chooser(self._model, self._spec)
+
+    @cached_property
+    def _law(self) -> MixtureLaw:
+        return MixtureLaw(self._model, self._spec, BLOCK_ROWS)
 
     @property
     def content_width(self) -> int:
@@ -89,5 +99,5 @@ class _MixtureRows:
         contents = self._contents.write(chunk * CHUNK_ROWS + first, anchors, choices.towards)
         clusters = np.where(choices.outliers, -1, choices.clusters)
         weighed = self._law.weigh(choices)
-        noise = self._law.open_stream(self._seed, chunk, first)
+        noise = self._law.open_stream(self._spec.seed, chunk, first)
         return Draw(clusters, contents, lambda part: self._law.embed(weighed, noise, part))

@@ -86,9 +86,8 @@ class MixtureLaw:
                 next_step="fit it again with `synthgen fit`",
             )
         self._unit = 2.0**weight_bits
-        self._middle: Floats = model.middle * 2.0 ** (
-            weight_bits - MIDDLE_BITS
-        )  # integers: weights have as many bits
+        # Integers: weights have as many bits, or more.
+        self._middle = np.ldexp(model.middle.astype(np.float64), weight_bits - MIDDLE_BITS)
         self._noise_unit = math.ldexp(self._unit, self._table.unit_bits) / _NOISE_DEVIATION
         self._grid = float(10 ** choose_grid(spec, model).decimals) * model.scale
         self._result = np.empty((block_rows, self.dimension), np.int32)
@@ -179,11 +178,21 @@ class _Table:
         some = some * len(model.anchors) // len(some)  # evenly spaced
         residuals = model.anchors[some].astype(np.int16) - model.centroids[model.labels[some, 0, 0]]
         self.residual_deviation = _deviation(residuals, model.unit_bits)
-        mean, self.deviation = _mean(model)
+        total = model.anchors.sum(axis=0, dtype=np.int64)
+        mean = np.rint(total / len(model.anchors)).astype(np.int64)
         parts = (model.anchors, _bytes(residuals), model.centroids, _bytes(mean[None]))
         self.vectors = np.concatenate(parts)
+        self.squares: NDArray[np.int64]  # of lengths, (m,)
+        self.squares = np.einsum("ij,ij->i", self.vectors, self.vectors, dtype=np.int64)
         self.unit_bits = model.unit_bits
         self._residuals_at, self._centroids_at, self._mean_at, _ = np.cumsum([len(part) for part in parts])
+        self.deviation = self._deviation_of_anchors(total, mean)
+
+    def _deviation_of_anchors(self, total: NDArray[np.int64], mean: NDArray[np.int64]) -> float:
+        n, d = int(self._residuals_at), len(mean)
+        squares = int(self.squares[:n].sum())
+        around = squares - 2 * int(mean @ total) + n * int(mean @ mean)
+        return math.ldexp(math.sqrt(around / (n * d)), -self.unit_bits)
 
     def places(self, choices: Choices) -> NDArray[np.int64]:
         """Return the rows of the table for each row's slots, (n, 11)."""
@@ -208,23 +217,13 @@ def _weight_bits(model: MixtureModel, shares: _Shares, table: _Table) -> int:
     deviation = strength * shares.isotropic * widest
     deviation = max(deviation, table.deviation, math.sqrt(_COPY_NOISE / table.vectors.shape[1]))
     noise = math.ldexp(deviation, table.unit_bits) / _NOISE_DEVIATION * _NOISE_LARGEST
-    squares = np.einsum("ij,ij->i", table.vectors, table.vectors, dtype=np.int64)
     # One percent more: weights are rounded.
     component = 1.01 * (vectors * _largest(table.vectors) + noise)
-    length = 1.01 * (vectors * math.sqrt(int(squares.max())) + noise * math.sqrt(table.vectors.shape[1]))
+    longest = math.sqrt(int(table.squares.max()))
+    length = 1.01 * (vectors * longest + noise * math.sqrt(table.vectors.shape[1]))
     middle = model.middle.astype(np.int64)
     length += math.ldexp(math.sqrt(int(middle @ middle)), -MIDDLE_BITS)  # weights of vectors sum to one unit
     return min(_COMPONENT_BITS - math.frexp(component)[1], LENGTH_BITS - math.frexp(length)[1])
-
-
-def _mean(model: MixtureModel) -> tuple[NDArray[np.int64], float]:
-    """Return the mean of all anchors, (d,) in the model's units, and their deviation from it, in ones."""
-    n, d = model.anchors.shape
-    total = model.anchors.sum(axis=0, dtype=np.int64)
-    squares = int(np.einsum("ij,ij->", model.anchors, model.anchors, dtype=np.int64))
-    mean = np.rint(total / n).astype(np.int64)
-    around = squares - 2 * int(mean @ total) + n * int(mean @ mean)
-    return mean, math.ldexp(math.sqrt(around / (n * d)), -model.unit_bits)
 
 
 def _deviation(vectors: NDArray[np.signedinteger], unit_bits: int) -> float:

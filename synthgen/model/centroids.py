@@ -80,6 +80,15 @@ def load_centroids(path: Path) -> CentroidModel:
     return CentroidModel(centroids, _read_titles(path.with_suffix(".json"), centroids))
 
 
+def as_centroids(array: NDArray[Any]) -> CentroidModel:
+    """Return the model of ``array`` (k, d), floats of any width; raise InputError where it is no such."""
+    if array.dtype.kind != "f":
+        raise InputError("not an array of floating-point numbers", where="centroids", next_step=_HINT)
+    centroids = np.array(array, np.float32, order="C")  # of its own: the caller may change his
+    _check_array(centroids, Path("centroids"))
+    return CentroidModel(centroids)
+
+
 def read_about(path: Path) -> dict[str, Any]:
     """Return the .json beside the centroids at ``path``, or nothing where there is none."""
     try:

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from synthgen.errors import InputError, UsageError
+from synthgen.formats.encoding import Encoding
 from synthgen.formats.jsonl import LineLayout
 from synthgen.formats.manifest import manifest_path, read_document, read_manifest
+from synthgen.formats.outputs import DEFAULT_FORMAT, format_of, make_encoding
 from synthgen.formats.source import DatasetFileSource, EncodedSource, scan_lines
 from synthgen.generate.dataset import Dataset
 from synthgen.generate.laws import Model
@@ -56,28 +58,48 @@ def make_dataset(model_path: Path, document_folder: Path, **parameters: float | 
     ``parameters``: count, seed, confidence, decimals, role, shift, and those of the law, where they are not
     the default.
     """
-    fitted = model_path.suffix == MODEL_SUFFIX
-    model: Model = load_mixture(model_path) if fitted else load_centroids(model_path)
+    model = load_model(model_path)
     built_in = model_path == builtin_model()
     source = BUILT_IN if built_in else os.path.relpath(model_path.absolute(), document_folder.absolute())
     return Dataset(DatasetSpec(model.reference(source), **parameters), model)  # type: ignore[arg-type]
 
 
+def load_model(path: Path) -> Model:
+    """Read the model at ``path``: a fitted one (.npz), else centroids."""
+    return load_mixture(path) if path.suffix == MODEL_SUFFIX else load_centroids(path)
+
+
+def read_spec(path: Path) -> DatasetSpec:
+    """Return the spec at ``path``, or in the manifest there."""
+    document = read_document(path, "a dataset spec or manifest")
+    return DatasetSpec.from_document(document.get("spec", document), where=str(path))
+
+
 def load_dataset(path: Path, count: int | None = None) -> Dataset:
     """Return the dataset of the spec or manifest at ``path``, with its model read and checked."""
-    document = read_document(path, "a dataset spec or manifest")
-    spec = DatasetSpec.from_document(document.get("spec", document), where=str(path))
+    spec = read_spec(path)
+    model = model_of(spec, path.absolute().parent)
+    return Dataset(replace(spec, count=count) if count else spec, model)
+
+
+def model_of(spec: DatasetSpec, folder: Path) -> Model:
+    """Read the model that ``spec``, in ``folder``, names; raise InputError where it is another one."""
     built_in = spec.model.source == BUILT_IN
-    model_path = builtin_model() if built_in else path.absolute().parent / spec.model.source
+    path = builtin_model() if built_in else folder / spec.model.source
     fitted = spec.model.law == MIXTURE_LAW
-    model: Model = load_mixture(model_path) if fitted else load_centroids(model_path)
+    model: Model = load_mixture(path) if fitted else load_centroids(path)
+    check_model(model, spec, str(path))
+    return model
+
+
+def check_model(model: Model, spec: DatasetSpec, where: str) -> None:
+    """Raise InputError unless ``model``, which lay at ``where``, is the one that ``spec`` was drawn from."""
     if model.digest != spec.model.digest:
         raise InputError(
             "not the model that the dataset was drawn from (its digest differs)",
-            where=str(model_path),
+            where=where,
             next_step=f"put the file with model digest {spec.model.digest[:16]}... (and its .json) there",
         )
-    return Dataset(replace(spec, count=count) if count else spec, model)
 
 
 def noise_ratio(dataset: Dataset) -> float:
@@ -108,16 +130,30 @@ def source_of(dataset: Dataset) -> EncodedSource:
     return EncodedSource(dataset, layout, spec.count, spec.fingerprint, f"dataset {spec.fingerprint[:8]}")
 
 
+def encoding_of(dataset: Dataset, format_: str) -> Encoding:
+    """Return how the dataset becomes a file of a format (its name in formats/outputs.py); UsageError where
+    it cannot.
+    """
+    return make_encoding(format_, source_of(dataset).layout, dataset.spec)
+
+
 def open_input(path: Path) -> RowSource:
-    """Return the rows of a JSONL file: by its manifest where it has one, else by its lines."""
+    """Return the rows of a file: by its manifest where it has one, else by its lines.
+
+    Raises InputError where it holds no lines of JSON; the error names the manifest, from whose spec the rows
+    can be made without the file.
+    """
     beside = manifest_path(path)
     if not path.exists():
         raise InputError("no such file", where=str(path), next_step="check --input")
     if not path.is_file():
         raise InputError("not a regular file", where=str(path), next_step="check --input")
     if not beside.exists():
+        _refuse_other_formats(path, format_of(path), "give a file of JSON lines")
         return scan_lines(path)
     manifest = read_manifest(beside)
+    if not manifest.line_bytes:
+        _refuse_other_formats(path, manifest.format, f"rows are made again by --spec {beside} in its place")
     if path.stat().st_size != manifest.n_bytes:
         raise InputError(
             f"has {path.stat().st_size:,} bytes, its manifest says {manifest.n_bytes:,}",
@@ -125,3 +161,10 @@ def open_input(path: Path) -> RowSource:
             next_step="make it again with the command that made it",
         )
     return DatasetFileSource(path, manifest)
+
+
+def _refuse_other_formats(path: Path, format_: str, next_step: str) -> None:
+    if format_ == "jsonl.zst":
+        next_step = "its manifest is missing: unpack it (zstd -d) and give the .jsonl file"
+    if format_ != DEFAULT_FORMAT:
+        raise InputError(f"a .{format_} file cannot be sent as it is", where=str(path), next_step=next_step)

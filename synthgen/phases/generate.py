@@ -1,8 +1,4 @@
-"""Phase 3: a dataset into a file, by a pool of workers that write their own ranges of it in place.
-
-parent: chunk numbers ──> pool ──> worker: make rows, encode, pwrite at row x line_bytes, hash
-   journal line a chunk <── digest ──┘          all done: fsync, rename, manifest
-"""
+"""Phase 3: a dataset into a file, into the null sink, or in order into a stream."""
 
 from __future__ import annotations
 
@@ -12,55 +8,53 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import xxhash
 
-from synthgen.errors import Interrupted, ResourceError, UsageError
+from synthgen.errors import ResourceError
+from synthgen.formats.chunks import OrderedDigest, PackedPlaces
 from synthgen.formats.dataset_file import DatasetFile
-from synthgen.formats.jsonl import LineEncoder, LineLayout
-from synthgen.formats.manifest import Manifest
+from synthgen.formats.encoding import Encoding
+from synthgen.formats.outputs import format_of
+from synthgen.formats.placement import Placement, SizeChanged
 from synthgen.generate.dataset import Dataset
-from synthgen.phases.datasets import source_of
+from synthgen.phases.datasets import encoding_of
+from synthgen.phases.making import (
+    Chunk,
+    Effort,
+    GenerateOptions,
+    Job,
+    Work,
+    Written,
+    check_budget,
+    run_workers,
+)
 from synthgen.runtime import files
-from synthgen.runtime.interrupts import Interrupts
-from synthgen.runtime.memory import Governor, available_cores
-from synthgen.runtime.pool import Channel, Done, Pool
+from synthgen.runtime.memory import Governor
 from synthgen.runtime.progress import Progress
 from synthgen.specs import Grid, Role, chunk_bounds, n_chunks
 
-#: Measured: a spawned worker with numpy, its tables and scratch; and this process.
-_WORKER_BYTES = 80_000_000
-_BASE_BYTES = 80_000_000
-
-
-@dataclass(frozen=True)
-class GenerateOptions:
-    """How to make a file; nothing here changes a byte of it. ``workers`` 0: as many as cores."""
-
-    workers: int = 0
-    memory_budget_bytes: int = 4_000_000_000
-    overwrite: bool = False
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.workers <= 1_024:
-            raise UsageError(f"--workers must be a whole number from 0 to 1,024, not {self.workers}")
+__all__ = ["GenerateOptions", "GenerateReport", "generate"]
 
 
 @dataclass(frozen=True)
 class GenerateReport:
     """What was made, by how many, how fast, and in how much memory (peak of the process tree).
 
-    ``dataset_fingerprint``: of the dataset that queries are meant for; of memories, their own.
+    ``n_bytes``: of the file, or of what was written (of the null sink: without a tail). ``line_bytes``: of a
+    row as a line of JSON, compressed or not; 0 where rows are none. ``dataset_fingerprint``: of the dataset
+    that queries are meant for; of memories, their own.
     """
 
     output: str
+    format: str
     rows: int
     rows_made: int
+    n_bytes: int
     line_bytes: int
     decimals_asked: int
     grid: Grid
@@ -74,8 +68,9 @@ class GenerateReport:
 
     def to_document(self) -> dict[str, Any]:
         """Return the report as JSON."""
-        derived = {"bytes": self.rows * self.line_bytes, "rows_per_s": self.rate_per_s}
-        return {**self.__dict__, "grid": self.grid.to_document(), **derived}
+        document = {**self.__dict__, "grid": self.grid.to_document(), "rows_per_s": self.rate_per_s}
+        document["bytes"] = document.pop("n_bytes")
+        return document
 
     @property
     def rate_per_s(self) -> float:
@@ -84,30 +79,35 @@ class GenerateReport:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What a worker needs: the dataset, and the file to write into."""
+class _Made:
+    """What came of a run: the digest of all chunks, the bytes, the rows made now, and what it took."""
 
-    dataset: Dataset
-    layout: LineLayout
-    path: Path
-    in_place: bool
+    digest: str
+    n_bytes: int
+    rows: int
+    effort: Effort
 
 
 def generate(dataset: Dataset, output: Path | None, options: GenerateOptions) -> GenerateReport:
     """Write the dataset to ``output`` (None: standard output) and return what was done.
 
-    A regular file appears under its name only when whole, with a manifest beside it; an interrupted one is
-    continued by the same call. A file of another spec, or with more rows, is never touched, unless
-    ``options.overwrite``. Anything but a regular file is streamed. Raises InputError, ResourceError,
-    WorkerDied, or Interrupted (resumable).
+    The format is that of the options, else what the name means, else JSON lines. A regular file appears under
+    its name only when whole, with a manifest beside it; an interrupted one is continued by the same call. A
+    file of another spec or format, or with more rows, is never touched, unless ``options.overwrite``.
+    Anything but a regular file is streamed. Raises UsageError, InputError, ResourceError, WorkerDied, or
+    Interrupted (resumable).
     """
+    started_s = time.monotonic()
     if output is not None:
         files.refuse_folder(output)
+    encoding = encoding_of(dataset, options.format or format_of(output))
     if output is None or (output.exists() and not output.is_file() and not _is_null(output)):
-        return _stream(dataset, output, options)
-    if output.exists() and _is_null(output):
-        return _discard(dataset, output, options)
-    return _write_file(dataset, output, options)
+        made = _stream(dataset, encoding, output, options)
+    elif output.exists() and _is_null(output):
+        made = _discard(Job(dataset, encoding, output, in_place=False), options)
+    else:
+        made = _write_file(dataset, encoding, output, options)
+    return _report(str(output or "-"), encoding, made, time.monotonic() - started_s)
 
 
 def _is_null(path: Path) -> bool:
@@ -115,163 +115,103 @@ def _is_null(path: Path) -> bool:
     return stat.S_ISCHR(mode) and path.stat().st_rdev == Path(os.devnull).stat().st_rdev
 
 
-def _write_chunks(channel: Channel, job: _Job) -> None:
-    """Make, encode, write and hash the chunks whose numbers come, until no more come (in a worker)."""
-    encoder = LineEncoder(job.layout)
-    descriptor = os.open(job.path, os.O_WRONLY | os.O_CLOEXEC)
-    while (assignment := channel.get()) is not None:
-        with files.explain_os_errors(job.path):
-            digest = _write_chunk(job, encoder, descriptor, assignment.task)
-        channel.done(assignment.number, digest)
-
-
-def _write_chunk(job: _Job, encoder: LineEncoder, descriptor: int, chunk: _Chunk) -> str:
-    hasher = xxhash.xxh3_128()
-    at = chunk.start * job.layout.line_bytes
-    for rows in job.dataset.blocks(chunk.start, chunk.stop):
-        data = encoder.encode(rows).data.cast("B")
-        hasher.update(data)
-        while data:
-            n = os.pwrite(descriptor, data, at) if job.in_place else os.write(descriptor, data)
-            at, data = at + n, data[n:]
-    return hasher.hexdigest()
-
-
-def _layout(dataset: Dataset) -> LineLayout:
-    return source_of(dataset).layout
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """A chunk as a task, so that messages can name its rows."""
-
-    number: int
-    start: int
-    stop: int
-
-    def __str__(self) -> str:
-        return f"chunk {self.number} (rows {self.start:,} to {self.stop - 1:,})"
-
-
-def check_budget(dataset: Dataset, options: GenerateOptions) -> None:
-    """Raise ResourceError where the memory budget holds not one worker; nothing is touched."""
-    _plan_workers(Governor(options.memory_budget_bytes), dataset, options, 1)
-
-
-def _plan_workers(governor: Governor, dataset: Dataset, options: GenerateOptions, n_tasks: int) -> int:
-    wanted = min(options.workers or available_cores(), max(1, n_tasks))
-    model_bytes = 3 * dataset.model_bytes  # as read, in the law's units, and while they are made
-    return governor.plan_workers(wanted, _BASE_BYTES + model_bytes, _WORKER_BYTES + model_bytes)
-
-
-def _run_pool(
-    job: _Job, chunks: list[int], options: GenerateOptions, finished: Callable[[int, str], None]
-) -> tuple[int, int]:
-    """Make ``chunks``, calling ``finished`` for each; return the number of workers and the peak in bytes."""
-    count = job.dataset.spec.count
-    governor = Governor(options.memory_budget_bytes)
-    workers = _plan_workers(governor, job.dataset, options, len(chunks))
-    progress = Progress("generate", count, job.dataset.spec.role, quiet=options.quiet)
-    tasks = [_Chunk(number, *chunk_bounds(number, count)) for number in chunks]
-    done = count - sum(task.stop - task.start for task in tasks)
-    progress.start_at(done)
-    with Interrupts() as interrupts, Pool(_write_chunks, (job,), workers) as pool:
-        for event in pool.run(tasks, admit=governor.admits):
-            governor.sample()
-            if isinstance(event, Done):
-                finished(event.task.number, event.value)
-                done += event.task.stop - event.task.start
-            progress.update(done)
-            if interrupts.requested:
-                pool.stop()
-    progress.finish(f"{done:,} of {count:,} {job.dataset.spec.role}")
-    if done < count:
-        raise Interrupted(
-            f"stopped after {done:,} of {count:,} rows", next_step="the same command continues from there"
-        )
-    return workers, governor.peak_bytes
-
-
-def _write_file(dataset: Dataset, output: Path, options: GenerateOptions) -> GenerateReport:
-    """Make one regular file, or continue it."""
-    started_s = time.monotonic()
-    check_budget(dataset, options)
-    layout, spec = _layout(dataset), dataset.spec
-    with DatasetFile(output, spec, layout) as file:
-        manifest = None if options.overwrite else file.finished()
-        made, workers, peak_bytes = 0, 0, 0
-        if manifest is None:
-            digests = file.begin(overwrite=options.overwrite)
-            todo = [c for c in range(n_chunks(spec.count)) if c not in digests]
-            made = sum(stop - start for start, stop in (chunk_bounds(c, spec.count) for c in todo))
-            job = _Job(dataset, layout, file.partial, in_place=True)
-            if todo:
-                workers, peak_bytes = _run_pool(job, todo, options, file.record)
-            manifest = file.finish()
-    return _report(str(output), manifest, made, _Effort(workers, peak_bytes, started_s))
-
-
-@dataclass(frozen=True)
-class _Effort:
-    workers: int
-    peak_bytes: int
-    started_s: float
-
-
-def _report(output: str, manifest: Manifest, rows_made: int, effort: _Effort) -> GenerateReport:
+def _report(output: str, encoding: Encoding, made: _Made, elapsed_s: float) -> GenerateReport:
+    spec = encoding.spec
     return GenerateReport(
         output=output,
-        rows=manifest.spec.count,
-        rows_made=rows_made,
-        line_bytes=manifest.line_bytes,
-        decimals_asked=manifest.spec.decimals,
-        grid=manifest.grid,
-        role=manifest.spec.role,
-        fingerprint=manifest.spec.fingerprint,
-        dataset_fingerprint=manifest.spec.dataset_fingerprint,
-        digest=manifest.digest,
-        workers=effort.workers,
-        elapsed_s=time.monotonic() - effort.started_s,
-        peak_bytes=effort.peak_bytes,
+        format=encoding.name,
+        rows=spec.count,
+        rows_made=made.rows,
+        n_bytes=made.n_bytes,
+        line_bytes=encoding.line_bytes,
+        decimals_asked=spec.decimals,
+        grid=encoding.layout.grid,
+        role=spec.role,
+        fingerprint=spec.fingerprint,
+        dataset_fingerprint=spec.dataset_fingerprint,
+        digest=made.digest,
+        workers=made.effort.workers,
+        elapsed_s=elapsed_s,
+        peak_bytes=made.effort.peak_bytes,
     )
 
 
-def _discard(dataset: Dataset, output: Path, options: GenerateOptions) -> GenerateReport:
-    """Make everything and keep nothing: the null sink that rates are measured against."""
-    started_s = time.monotonic()
-    layout, count = _layout(dataset), dataset.spec.count
-    digests: dict[int, str] = {}
-    job = _Job(dataset, layout, output, in_place=False)
-    workers, peak = _run_pool(job, list(range(n_chunks(count))), options, digests.__setitem__)
-    chunks = tuple(digests[c] for c in sorted(digests))
-    manifest = Manifest(dataset.spec, layout.line_bytes, chunks, layout.grid)
-    return _report(str(output), manifest, count, _Effort(workers, peak, started_s))
+def _write_file(dataset: Dataset, encoding: Encoding, output: Path, options: GenerateOptions) -> _Made:
+    """Make one regular file, or continue it."""
+    job = Job(dataset, encoding, output, in_place=True)
+    check_budget(job, options)
+    rows_made, effort = 0, Effort()
+    with DatasetFile(output, encoding) as file:
+        manifest = None if options.overwrite else file.finished()
+        if manifest is None:
+            file.begin(overwrite=options.overwrite)
+            rows_made, effort = _fill(file, Job(dataset, encoding, file.partial, in_place=True), options)
+            manifest = file.finish()
+    return _Made(manifest.digest, manifest.n_bytes, rows_made, effort)
 
 
-def _stream(dataset: Dataset, output: Path | None, options: GenerateOptions) -> GenerateReport:
+def _fill(file: DatasetFile, job: Job, options: GenerateOptions) -> tuple[int, Effort]:
+    """Make what is missing; return the rows made, and what it took."""
+    rows_made, effort = 0, Effort()
+
+    def finished(chunk: Chunk, written: Written) -> None:
+        nonlocal rows_made
+        file.record(chunk.number, written.digest)
+        rows_made += chunk.stop - chunk.start
+
+    while n_rows := file.n_missing_rows:
+        placement = Placement(file.places) if isinstance(file.places, PackedPlaces) else None
+        try:
+            effort = run_workers(Work(job, file.missing(), n_rows, finished, placement), options)
+        except SizeChanged as changed:  # another version encoded it: what follows has to move
+            file.forget_from(changed.chunk)
+    return rows_made, effort
+
+
+def _discard(job: Job, options: GenerateOptions) -> _Made:
+    """Make everything and keep nothing: the null sink that rates are measured against.
+
+    What is held does not grow with the number of rows: a packed format gets no tail.
+    """
+    count, digest = job.dataset.spec.count, OrderedDigest()
+    n_bytes = len(job.encoding.head())
+
+    def finished(chunk: Chunk, written: Written) -> None:
+        nonlocal n_bytes
+        digest.add(chunk.number, written.digest)
+        n_bytes += written.n_bytes
+
+    effort = run_workers(Work(job, range(n_chunks(count)), count, finished), options)
+    return _Made(digest.hexdigest(), n_bytes, count, effort)
+
+
+def _stream(dataset: Dataset, encoding: Encoding, output: Path | None, options: GenerateOptions) -> _Made:
     """Write rows in order to standard output or a FIFO from this process: the pipe is slower than it."""
-    started_s = time.monotonic()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
-    layout, spec = _layout(dataset), dataset.spec
-    encoder = LineEncoder(layout)
-    digests: list[str] = []
+    spec, encoder, digest = dataset.spec, encoding.open(), OrderedDigest()
+    places = PackedPlaces.after(len(encoding.head()))
     progress = Progress("generate", spec.count, spec.role, quiet=options.quiet)
-    with _open_stream(output) as sink:
+    with open_stream(output) as sink:
+        sink.write(encoding.head())
         for chunk in range(n_chunks(spec.count)):
-            hasher = xxhash.xxh3_128()
-            for data in _encoded(dataset, encoder, chunk):
-                hasher.update(data)
-                sink.write(data)
-            digests.append(hasher.hexdigest())
-            progress.update(chunk_bounds(chunk, spec.count)[1])
+            start, stop = chunk_bounds(chunk, spec.count)
+            hasher, n_bytes = xxhash.xxh3_128(), 0
+            for piece in encoder.encode(dataset, start, stop):
+                hasher.update(piece)
+                sink.write(piece)
+                n_bytes += len(piece)
+            digest.add(chunk, hasher.hexdigest())
+            places.append(n_bytes)
+            progress.update(stop)
+        tail_bytes = sum(sink.write(piece) for piece in encoding.tail(places.starts))
     progress.finish(f"{spec.count:,} {spec.role}")
-    manifest = Manifest(spec, layout.line_bytes, tuple(digests), layout.grid)
-    peak = Governor(options.memory_budget_bytes).sample()
-    return _report(str(output or "-"), manifest, spec.count, _Effort(1, peak, started_s))
+    effort = Effort(1, Governor(options.memory_budget_bytes).sample())
+    return _Made(digest.hexdigest(), places.end + tail_bytes, spec.count, effort)
 
 
 @contextlib.contextmanager
-def _open_stream(output: Path | None) -> Iterator[BinaryIO]:
+def open_stream(output: Path | None) -> Iterator[BinaryIO]:
+    """Open ``output`` (None: standard output) to be written from begin to end; OSError as ResourceError."""
     try:
         with Path(output).open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as sink:
             yield sink
@@ -280,8 +220,3 @@ def _open_stream(output: Path | None) -> Iterator[BinaryIO]:
         raise ResourceError(
             error.strerror or str(error), where=where, next_step=files.advice_on(error)
         ) from error
-
-
-def _encoded(dataset: Dataset, encoder: LineEncoder, chunk: int) -> Iterator[memoryview]:
-    for rows in dataset.blocks(*chunk_bounds(chunk, dataset.spec.count)):
-        yield encoder.encode(rows).data.cast("B")

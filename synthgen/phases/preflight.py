@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from synthgen.errors import InputError
-from synthgen.formats.manifest import journal_path, manifest_path, read_journal, read_manifest
+from synthgen.formats.journal import read_header
+from synthgen.formats.manifest import journal_path, manifest_path, read_manifest
 from synthgen.model.centroids import LAW as ISOTROPIC_LAW
 from synthgen.model.centroids import read_about
 from synthgen.model.mixture import LAW as MIXTURE_LAW
@@ -58,8 +59,8 @@ def _other_dataset(options: RunOptions) -> list[str]:
     beside, journal = manifest_path(options.synthetic), journal_path(options.synthetic)
     if beside.exists():
         old = read_manifest(beside).spec
-    elif begun := read_journal(journal):
-        old = begun[0]
+    elif begun := read_header(journal):
+        old = begun.spec
     elif options.synthetic.exists():
         raise InputError(
             "is there already, and is no dataset of ours",

@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from synthgen.runtime.files import write_json
 from synthgen.runtime.progress import end_living_line, format_duration
@@ -45,17 +45,17 @@ def print_stage(stage: Stage, *, quiet: bool) -> None:
         print(f"phase {stage.number}: {stage.what} ({stage.where})", file=sys.stderr, flush=True)
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: dict[str, Any], stream: TextIO | None = None) -> None:
     """Print a final report as one JSON document."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(json.dumps(document, indent=2, ensure_ascii=False), file=stream)
 
 
-def print_report(report: Report, *, as_json: bool) -> int:
-    """Print the report of an ingest or a verification; return its exit code."""
+def print_report(report: Report, *, as_json: bool, stream: TextIO | None = None) -> int:
+    """Print what a phase came to, on standard output or ``stream``; return its exit code."""
     if as_json:
-        print_json(report.to_document())
+        print_json(report.to_document(), stream)
     else:
-        print("\n".join(report.lines()))
+        print("\n".join(report.lines()), file=stream)
     return report.exit_code
 
 
@@ -89,7 +89,7 @@ def print_generated(report: GenerateReport, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.to_document(), indent=2), file=stream)
         return
-    size = report.rows * report.line_bytes / 1e9
+    size = report.n_bytes / 1e9
     if report.rows_made == 0:
         made = "already there: nothing made"
     else:
@@ -98,7 +98,7 @@ def print_generated(report: GenerateReport, *, as_json: bool) -> None:
             f"{report.rate_per_s:,.0f}/s, peak memory {report.peak_bytes / 1e6:,.0f} MB"
         )
     print(
-        f"{report.rows:,} {report.role} ({size:,.2f} GB) in {report.output}, {made}\n"
+        f"{report.rows:,} {report.role} ({report.format}, {size:,.2f} GB) in {report.output}, {made}\n"
         f"{_numbers(report)}{_meant_for(report)}"
         f"fingerprint {report.fingerprint[:16]}, digest {report.digest[:16]}",
         file=stream,

@@ -43,6 +43,9 @@ FEWEST_DECIMALS, MOST_DECIMALS = 4, 7
 #: What rows are for: to be stored, or to be asked.
 Role = Literal["rows", "queries"]
 
+#: Formats of a file, by name; a file's suffix is a point and the name (formats/outputs.py).
+FORMATS = ("jsonl", "jsonl.zst", "parquet", "npy", "fbin")
+
 DEFAULT_COUNT = 950_000
 DEFAULT_QUERIES = 10_000
 DEFAULT_SEED = 42
@@ -256,7 +259,7 @@ def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _check_version(document: Mapping[str, Any], where: str) -> None:
-    found = document.get("generator_version")
+    found = document.get("generator_version") if isinstance(document, Mapping) else None
     if found is None or document.get("format_version") != SPEC_FORMAT_VERSION:
         raise InputError(
             "not a dataset spec of a version that this program reads",
