@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import delivery, generation, knobs, memory, queries, realism
+from bench import delivery, formats, generation, knobs, memory, normals, queries, realism, scaling
 from bench.host import describe_host
 from bench.settings import Scale, Settings
 from bench.table import Result, keep
@@ -16,11 +16,14 @@ from synthgen.errors import EXIT_INTERRUPTED, SynthgenError
 
 QUESTIONS: dict[str, Callable[[Settings], Result]] = {
     "generation": generation.run,
+    "formats": formats.run,
     "delivery": delivery.run,
     "memory": memory.run,
     "realism": realism.run,
     "knobs": knobs.run,
     "queries": queries.run,
+    "normals": normals.run,
+    "scaling": scaling.run,
 }
 
 

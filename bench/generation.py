@@ -10,6 +10,7 @@ from typing import Any
 from bench import peer
 from bench.commands import DIMENSION, N_CENTROIDS, generate, save_centroids
 from bench.disk import remove, write_durably
+from bench.floors import NAMES, time_floors
 from bench.settings import Settings
 from bench.steps import STEPS, time_steps
 from bench.table import Result, Spread, Table
@@ -76,9 +77,12 @@ def run(settings: Settings) -> Result:
             for repetition in range(settings.n_repetitions)
             for workers in counts
         ]
-        tables = [_workers_table(rounds, counts, n_rows), _steps_table(steps, rounds[0].line_bytes)]
+        line_bytes = rounds[0].line_bytes
+        floors = [time_floors(folder / "floors", line_bytes) for _ in range(settings.n_repetitions)]
+        tables = [_workers_table(rounds, counts, n_rows), _steps_table(steps, floors, line_bytes)]
         measurements: list[dict[str, Any]] = [vars(found) for found in rounds]
         measurements += [{"cpu_ns_per_number": step} for step in steps]
+        measurements += [{"beside_cpu_ns_per_number": floor} for floor in floors]
         slopes = peer.measure(settings, folder, centroids, n_peer_rows)
         if slopes:
             tables.append(peer.make_table(slopes))
@@ -160,18 +164,24 @@ def _workers_table(rounds: list[_Round], counts: list[int], n_rows: int) -> Tabl
     return Table("generation by workers", columns, list(rows), notes)
 
 
-def _steps_table(steps: list[dict[str, float]], line_bytes: int) -> Table:
+def _steps_table(steps: list[dict[str, float]], floors: list[dict[str, float]], line_bytes: int) -> Table:
     sums = [sum(step.values()) for step in steps]
     rows: list[tuple[str | Spread, ...]] = [
-        (name, Spread.of(step[name] for step in steps), _core_rate(step[name] for step in steps))
+        (
+            name,
+            Spread.of(step[name] for step in steps),
+            _core_rate(step[name] for step in steps),
+            Spread.of(floor.get(name) for floor in floors),
+            NAMES.get(name, ""),
+        )
         for name in STEPS
     ]
-    rows.append(("all", Spread.of(sums), _core_rate(sums)))
+    rows.append(("all", Spread.of(sums), _core_rate(sums), "", ""))
     notes = (
         f"one process, CPU time (user and system), {DIMENSION} numbers and {line_bytes:,} bytes a row",
-        "ids, contents and confidences are part of the first step",
+        "ids, contents and confidences are part of the first step, lines whole of the second",
     )
-    columns = ("step", "CPU ns a number", "rows/s a core")
+    columns = ("step", "CPU ns a number", "rows/s a core", "beside it, ns", "what that is")
     return Table("CPU time of generating, by step", columns, list(rows), notes)
 
 

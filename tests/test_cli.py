@@ -12,7 +12,8 @@ from synthgen.cli import main, make_parser
 from synthgen.specs import DatasetSpec
 from tests.datasets import make_model, save_model
 
-COMMANDS = ["run", "serve", "centroids", "fit", "generate", "queries", "ingest", "verify", "fidelity"]
+COMMANDS = ["run", "serve", "centroids", "fit", "generate", "queries", "verify-dataset", "regenerate"]
+COMMANDS += ["ingest", "verify", "fidelity"]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
         (["--seed", "-1"], 2, "--seed must be a whole number"),
         (["--memory-budget", "lots"], 2, "--memory-budget must be a size"),
         (["--output", "nowhere/x.jsonl"], 3, "no such folder"),
-        (["--output", "x.parquet"], 2, "cannot be written yet"),
+        (["--output", "x.fbin", "--count", "5000000000"], 2, "at most 4,294,967,295 rows"),
         (["--workers", "-3"], 2, "--workers must be"),
         (["--model", "m.npz"], 2, "isotropic law's"),
         (["--zipf", "2"], 2, "no parameter of the isotropic law"),
@@ -131,7 +132,7 @@ def test_a_config_file_gives_defaults_and_a_flag_wins(
         ("not toml", "not a TOML file"),
         ("count = 3", "stands in no table"),
         ("generate = 3", "stands in no table"),
-        ("[generate]\nformat = 'parquet'", "must be one of jsonl"),
+        ("[generate]\nformat = 'csv'", "must be one of jsonl, jsonl.zst"),
     ],
 )
 def test_a_bad_config_is_one_line(

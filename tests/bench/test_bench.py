@@ -61,11 +61,12 @@ def test_generation(tmp_path: Path) -> None:
     for table in document["tables"]:
         assert table["title"] in printed
         assert all(len(row) == len(table["columns"]) for row in table["rows"])
-    [found, steps] = document["measurements"]
+    [found, steps, beside] = document["measurements"]
     assert found["workers"] == 1
     assert found["file_rows_per_s"] > 0
     assert found["disk_bytes_per_s"] > 0
     assert len(steps["cpu_ns_per_number"]) == 4
+    assert all(spent > 0 for spent in beside["beside_cpu_ns_per_number"].values())
 
 
 def test_a_peer_is_timed_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +117,7 @@ def test_an_unknown_question_is_refused() -> None:
         [sys.executable, "-m", "bench", "luck"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "generation, delivery, memory" in done.stderr
+    assert "there are generation, " in done.stderr
 
 
 def test_spread_leaves_out_what_could_not_be_measured() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from synthgen.errors import InputError, ResourceError, UsageError, WorkerDied
 from synthgen.formats.manifest import journal_path, manifest_path, partial_path, read_manifest
-from synthgen.phases import generate as phase
+from synthgen.phases import making
 from synthgen.phases.datasets import load_dataset, make_dataset, open_input
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from tests.datasets import make_dataset as small_dataset
@@ -218,7 +218,7 @@ def _die(channel: object, job: object) -> None:
 def test_workers_that_always_die_end_the_run_naming_the_chunk(
     centroids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phase, "_write_chunks", _die)
+    monkeypatch.setattr(making, "_write_chunks", _die)
     with pytest.raises(WorkerDied, match=r"chunk 0 \(rows 0 to 999\).*workers died"):
         make(centroids, tmp_path / "a.jsonl", 1_000)
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from synthgen.cli import main
-from synthgen.formats.manifest import Journal, journal_path
+from synthgen.formats.chunks import Digests
+from synthgen.formats.journal import Header, Journal
+from synthgen.formats.manifest import journal_path
 from synthgen.phases.run_options import RunOptions
 from synthgen.specs import DatasetSpec
 from tests.datasets import make_model, save_model
@@ -67,7 +69,8 @@ def test_a_run_refuses_what_another_one_began_before_it_stores_anything(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = DatasetSpec(make_model().reference("centroids.npy"), count=1_000, decimals=5)
-    Journal.restart(journal_path(tmp_path / "synthetic.jsonl"), spec, 7_000, {}).close()
+    header = Header(spec, "jsonl", 7_000)
+    Journal.restart(journal_path(tmp_path / "synthetic.jsonl"), header, Digests(length=1), None).close()
     before = sorted(tmp_path.iterdir())
     assert run(tmp_path) == 3
     assert f"{tmp_path}: holds another run (parameters.decimals 5 -> 6); choose" in capfd.readouterr().err

@@ -133,7 +133,7 @@ def test_a_file_of_other_rows_is_refused(folder: Path, capfd: pytest.CaptureFixt
         (["--count", "268435456001"], 2, "--count must be a whole number"),
         (["--count", "268435456000"], 3, "GB are needed"),
         (["--model", "m.npz"], 2, "isotropic law's"),
-        (["--output", "q.npy"], 2, "cannot be written yet"),
+        (["--format", "fbin", "--count", "5000000000"], 2, "at most 4,294,967,295 rows"),
         (["--output", "nowhere/q.jsonl"], 3, "no such folder"),
         (["--output", "precious.jsonl"], 3, "not a dataset of ours"),
     ],

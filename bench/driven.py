@@ -1,0 +1,35 @@
+"""``python -m bench.driven MODEL COUNT WORKERS OUTPUT``: a run of generate, and what its parent spent."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+from synthgen.phases.datasets import builtin_model, make_dataset
+from synthgen.phases.generate import GenerateOptions, generate
+
+
+def main() -> None:
+    """Run, and print elapsed seconds, and CPU seconds of the parent and of its workers, as JSON.
+
+    MODEL: a .npy of centroids, for the isotropic law with a std-dev of 0.1, or ``-`` for the built-in model.
+    """
+    model, count, workers, output = sys.argv[1:]
+    path, parameters = (builtin_model(), {}) if model == "-" else (Path(model), {"std_dev": 0.1})
+    dataset = make_dataset(path, Path(), count=int(count), **parameters)
+    before = _cpu_s(resource.RUSAGE_SELF)
+    report = generate(dataset, Path(output), GenerateOptions(workers=int(workers), quiet=True))
+    parent_s = _cpu_s(resource.RUSAGE_SELF) - before
+    found = {"parent_cpu_s": parent_s, "workers_cpu_s": _cpu_s(resource.RUSAGE_CHILDREN)}
+    print(json.dumps({"elapsed_s": report.elapsed_s, "bytes": report.n_bytes, **found}))
+
+
+def _cpu_s(who: int) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()

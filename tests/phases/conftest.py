@@ -1,0 +1,5 @@
+"""Fixtures of the tests of phases."""
+
+from tests.generated import folder, whole_files
+
+__all__ = ["folder", "whole_files"]

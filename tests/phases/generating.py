@@ -1,0 +1,164 @@
+"""Running ``synthgen generate`` as a person does: in a session of its own, or in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.processes import status_of
+
+#: Loading the interpreter and our modules; what happens before is not ours.
+MODULE = [sys.executable, "-m", "synthgen", "generate"]
+
+
+def command(centroids: Path, output: Path | str, *more: str) -> list[str]:
+    """Return the command that makes ``output`` with two workers."""
+    return [*MODULE, "--centroids", str(centroids), "--output", str(output), "--workers", "2", *more]
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def finish(argv: list[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    environment = {**os.environ, **(environment or {})}
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
+@contextlib.contextmanager
+def started(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command as the leader of a session; whatever of it is left at the end is killed."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, stdout=pipe, stderr=pipe, start_new_session=True)
+    try:
+        yield process
+    finally:
+        for member in session_of(process.pid):
+            member.kill()
+        process.communicate()
+
+
+def session_of(leader: int) -> list[psutil.Process]:
+    """Return what runs of the session that process ``leader`` began, itself among them."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            if os.getsid(process.pid) == leader and status_of(process) != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def left_of_session(leader: int, timeout_s: float) -> list[psutil.Process]:
+    """Return what still runs of a session after ``timeout_s``."""
+    deadline_s = time.monotonic() + timeout_s
+    while (found := session_of(leader)) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    return found
+
+
+def workers_of(process: subprocess.Popen[bytes], n_workers: int = 2) -> list[psutil.Process]:
+    """Wait until ``n_workers`` have been started and return them."""
+    deadline_s = time.monotonic() + 30
+    while time.monotonic() < deadline_s:
+        assert process.poll() is None, process.communicate()
+        children = psutil.Process(process.pid).children()
+        workers = [child for child in children if "spawn_main" in _command_line(child)]
+        if len(workers) >= n_workers:
+            return workers
+        time.sleep(0.005)
+    raise AssertionError("no workers were started")
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command in a terminal ended: its code, what it printed, and how long after the last key."""
+
+    code: int
+    printed: str
+    after_s: float
+
+
+#: Makes standard input the terminal that controls the session, then becomes the command.
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Terminal:
+    """A terminal with a command in its foreground: Ctrl-C interrupts all processes of it."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self._descriptor, theirs = os.openpty()
+        argv = [sys.executable, "-c", _TAKE_TERMINAL, *argv]
+        self._process = subprocess.Popen(
+            argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        self.pid = self._process.pid
+        self._printed = b""
+        self._pressed_s = time.monotonic()
+
+    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
+        """Wait until the command has printed ``text``."""
+        deadline_s = time.monotonic() + timeout_s
+        while text.encode() not in self._printed:
+            assert time.monotonic() < deadline_s, self._printed
+            self._read()
+
+    def pause(self, seconds: float) -> None:
+        """Let the command run on for a while."""
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            self._read()
+
+    def press_ctrl_c(self) -> None:
+        """Press the key."""
+        os.write(self._descriptor, b"\x03")
+        self._pressed_s = time.monotonic()
+
+    def close(self) -> None:
+        """Close the terminal's window: the kernel hangs up."""
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._pressed_s = time.monotonic()
+
+    def end(self, timeout_s: float = 60.0) -> Ended:
+        """Wait until the command has ended."""
+        deadline_s = time.monotonic() + timeout_s
+        while self._process.poll() is None:
+            if time.monotonic() > deadline_s:
+                self._process.kill()
+            self._read()
+        after_s = time.monotonic() - self._pressed_s
+        if self._descriptor >= 0:
+            self.pause(0.05)
+            os.close(self._descriptor)
+        return Ended(self._process.wait(), self._printed.decode("utf-8", "replace"), after_s)
+
+    def _read(self) -> None:
+        if self._descriptor < 0:
+            time.sleep(0.005)
+        elif select.select([self._descriptor], [], [], 0.005)[0]:
+            with contextlib.suppress(OSError):  # its other end is closed
+                self._printed += os.read(self._descriptor, 65_536)
