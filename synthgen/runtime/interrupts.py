@@ -39,7 +39,7 @@ class Interrupts:
         if self.requested:
             os._exit(EXIT_INTERRUPTED)
         self.requested = True
-        # Not print(): the signal may have come in the middle of another one. The terminal may be gone.
+        # Not print(): buffers of files may not be entered twice. The terminal may be gone.
         with contextlib.suppress(OSError):
             text = b"\nstopping: finishing what is under way; once more to stop at once\n"
             os.write(_STANDARD_ERROR, text)

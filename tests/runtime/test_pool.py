@@ -223,15 +223,13 @@ def test_a_killed_worker_is_noticed_at_once() -> None:
 STARTING = """
 import resource, signal, sys
 from synthgen.errors import ResourceError
-from synthgen.runtime.interrupts import STOP_SIGNALS
 from synthgen.runtime.pool import Pool
-from synthgen.runtime.worker import worker_environment
-from tests.runtime.test_pool import be_busy
 from tests.processes import still_running
+from tests.runtime.test_pool import be_busy, tell_environment, values
 import psutil
 if __name__ == "__main__":
-    with worker_environment():  # before the first worker, a helper of the interpreter is started
-        assert signal.pthread_sigmask(signal.SIG_BLOCK, set()) >= set(STOP_SIGNALS)
+    with Pool(tell_environment, (), 1) as pool:  # before the first one a helper of the interpreter is started
+        assert values(pool, [1]) == [(True, "1")]
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, set())
     resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
     try:
