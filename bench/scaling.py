@@ -36,6 +36,7 @@ class _Run:
     rows: int
     elapsed_s: float
     parent_cpu_s: float
+    sync_cpu_s: float
     workers_cpu_s: float
 
     @property
@@ -45,6 +46,10 @@ class _Run:
     @property
     def parent_cpu_us_a_chunk(self) -> float:
         return self.parent_cpu_s / self.rows * CHUNK_ROWS * 1e6
+
+    @property
+    def sync_cpu_us_a_chunk(self) -> float:
+        return self.sync_cpu_s / self.rows * CHUNK_ROWS * 1e6
 
     @property
     def workers_cpu_us_a_chunk(self) -> float:
@@ -93,7 +98,7 @@ def serial_fraction(speedup: float, n: int) -> float:
 def _drive(centroids: Path, n_rows: int, workers: int, output: Path) -> _Run:
     few_rows = max(CHUNK_ROWS, n_rows // 10)
     few, many = (_time_one(centroids, count, workers, output) for count in (few_rows, n_rows))
-    names = ("elapsed_s", "parent_cpu_s", "workers_cpu_s")
+    names = ("elapsed_s", "parent_cpu_s", "sync_cpu_s", "workers_cpu_s")
     differences = [many[name] - few[name] for name in names]
     return _Run(output.name, workers, n_rows - few_rows, *differences)
 
@@ -200,12 +205,14 @@ def _parent_table(runs: Sequence[_Run], counts: Sequence[int]) -> Table:
             mine = [found for found in runs if (found.output, found.workers) == (output, n)]
             parents = Spread.of(found.parent_cpu_us_a_chunk for found in mine)
             workers = Spread.of(found.workers_cpu_us_a_chunk for found in mine)
+            syncs = Spread.of(found.sync_cpu_us_a_chunk for found in mine)
             fed = workers.median / parents.median if workers.median and parents.median else None
-            rows.append((f"{_NAMES[output]}, {n}", parents, workers, fed))
+            rows.append((f"{_NAMES[output]}, {n}", parents, syncs, workers, fed))
     columns = (
         "output, workers",
         "parent, CPU us a chunk",
-        "workers, CPU us a chunk",
+        "its thread that syncs",
+        "workers",
         "workers one parent feeds",
     )
     notes = (
