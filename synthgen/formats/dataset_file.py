@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +13,7 @@ import xxhash
 from synthgen.errors import InputError
 from synthgen.formats.chunks import Digests, FixedPlaces, PackedPlaces, Places
 from synthgen.formats.encoding import Encoding
-from synthgen.formats.journal import Entry, Header, Journal, read_entries, read_header
+from synthgen.formats.journal import Entry, Header, Journal, read_header, read_noted
 from synthgen.formats.manifest import Manifest, Part, journal_path, manifest_path, partial_path, read_manifest
 from synthgen.runtime import files
 from synthgen.specs import chunk_bounds, describe_difference, n_chunks
@@ -186,7 +185,7 @@ class DatasetFile:
         """Take over the chunks of ``partial`` whose bytes are really there, and whole for this count."""
         if not self.partial.exists() or state.row_bytes != self._header.row_bytes:
             return
-        noted = _read_noted(journal_path(self._output), len(self._digests), self.places)
+        noted = read_noted(journal_path(self._output), len(self._digests), self.places)
         with self.partial.open("rb") as file:
             for chunk in range(len(self._digests) if self._told_places is None else len(self._told_places)):
                 digest = noted[chunk]
@@ -249,25 +248,6 @@ def first_places(encoding: Encoding) -> Places:
     if encoding.row_bytes:
         return FixedPlaces(head_bytes, encoding.row_bytes, len(encoding.rows))
     return PackedPlaces.after(head_bytes)
-
-
-def _read_noted(journal: Path, n: int, places: Places) -> Digests:
-    """Return the digests of ``n`` chunks that the journal notes; append to ``places``, where they are packed,
-    as long as each chunk begins where the one before ends.
-    """
-    digests = Digests(length=n)
-    bounds = array("Q", bytes(16 * n)) if isinstance(places, PackedPlaces) else array("Q")
-    for entry in read_entries(journal):
-        if 0 <= entry.chunk < n:
-            digests[entry.chunk] = entry.digest
-            if bounds and entry.place is not None:
-                bounds[2 * entry.chunk : 2 * entry.chunk + 2] = array("Q", entry.place)
-    if isinstance(places, PackedPlaces):
-        for start, stop in zip(bounds[::2], bounds[1::2], strict=True):
-            if start != places.end or stop <= start:
-                break
-            places.append(stop - start)
-    return digests
 
 
 def _digest_of(file: BinaryIO, start: int, stop: int) -> str:

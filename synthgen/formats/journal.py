@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen.formats.chunks import Digests, PackedPlaces
+from synthgen.formats.chunks import Digests, PackedPlaces, Places
 from synthgen.formats.encoding import Encoding
 from synthgen.specs import DatasetSpec, n_chunks
 
@@ -120,6 +121,26 @@ def read_entries(path: Path) -> Iterator[Entry]:
                 yield Entry(
                     int(document["chunk"]), str(document.get("xxh3_128", "")), tuple(place) if place else None
                 )
+
+
+def read_noted(journal: Path, n: int, places: Places) -> Digests:
+    """Return the digests of the first ``n`` chunks that ``journal`` notes.
+
+    Appends to ``places``, where they are packed, as long as each chunk begins where the one before ends.
+    """
+    digests = Digests(length=n)
+    bounds = array("Q", bytes(16 * n)) if isinstance(places, PackedPlaces) else array("Q")
+    for entry in read_entries(journal):
+        if 0 <= entry.chunk < n:
+            digests[entry.chunk] = entry.digest
+            if bounds and entry.place is not None:
+                bounds[2 * entry.chunk : 2 * entry.chunk + 2] = array("Q", entry.place)
+    if isinstance(places, PackedPlaces):
+        for start, stop in zip(bounds[::2], bounds[1::2], strict=True):
+            if start != places.end or stop <= start:
+                break
+            places.append(stop - start)
+    return digests
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +88,6 @@ def write_excerpt(excerpt: Excerpt, *, quiet: bool = False) -> ExcerptReport:
     progress = Progress("regenerate", len(rows), spec.role, quiet=quiet)
     pieces = _Pieces(dataset, encoding, progress)
     if excerpt.output is None or (excerpt.output.exists() and not excerpt.output.is_file()):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
         with open_stream(excerpt.output) as sink:
             sink.writelines(pieces)
     else:

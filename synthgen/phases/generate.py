@@ -187,7 +187,6 @@ def _discard(job: Job, options: GenerateOptions) -> _Made:
 
 def _stream(dataset: Dataset, encoding: Encoding, output: Path | None, options: GenerateOptions) -> _Made:
     """Write rows in order to standard output or a FIFO from this process: the pipe is slower than it."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
     spec, encoder, digest = dataset.spec, encoding.open(), OrderedDigest()
     places = PackedPlaces.after(len(encoding.head()))
     progress = Progress("generate", spec.count, spec.role, quiet=options.quiet)
@@ -211,7 +210,11 @@ def _stream(dataset: Dataset, encoding: Encoding, output: Path | None, options: 
 
 @contextlib.contextmanager
 def open_stream(output: Path | None) -> Iterator[BinaryIO]:
-    """Open ``output`` (None: standard output) to be written from begin to end; OSError as ResourceError."""
+    """Open ``output`` (None: standard output) to be written from begin to end; OSError as ResourceError.
+
+    A reader that has seen enough is no error: as long as the block lasts, SIGPIPE ends the process.
+    """
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         with Path(output).open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as sink:
             yield sink
@@ -220,3 +223,5 @@ def open_stream(output: Path | None) -> Iterator[BinaryIO]:
         raise ResourceError(
             error.strerror or str(error), where=where, next_step=files.advice_on(error)
         ) from error
+    finally:
+        signal.signal(signal.SIGPIPE, before)

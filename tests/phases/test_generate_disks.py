@@ -51,10 +51,10 @@ def argv(centroids: Path, output: Path, *more: str) -> list[str]:
     return command(centroids, output, "--count", COUNT, "-q", *more)
 
 
-def assert_refused(code: int, errors: str) -> None:
+def assert_refused(code: int, errors: str, where: Path | str) -> None:
     """One line that says where and what to do; no process of it lost its temper."""
     assert code == 3, errors
-    assert errors.startswith("synthgen: ") and errors.count("\n") == 1, errors
+    assert errors.startswith(f"synthgen: {where}") and errors.count("\n") == 1, errors
     assert "Traceback" not in errors and "a defect" not in errors
     assert "and run the same command again" in errors
 
@@ -95,7 +95,7 @@ def test_a_disk_that_fails_at_any_call_leaves_a_state_that_goes_on(
         clear(disk.below)
         code, errors, reached = disk.run(argv(centroids, output), at, number, stays=stays)
         if code:
-            assert_refused(code, errors)
+            assert_refused(code, errors, disk.below)
         else:  # fewer syncs in the background than before; or the last call, which deletes the lock
             assert reached <= at
         assert not output.exists() or sha256(output) == whole, at
@@ -128,7 +128,7 @@ def test_a_disk_that_somebody_fills_up_meanwhile(
         fill(small_disk, left_bytes)
         _, errors = process.communicate(timeout=60)
     if process.returncode != 0:  # else all was written before it was full
-        assert_refused(process.returncode, errors.decode())
+        assert_refused(process.returncode, errors.decode(), small_disk)
         assert "No space left on device; free some room, or name another disk" in errors.decode()
         assert not output.exists() or sha256(output) == sha256(elsewhere)
     (small_disk / "filling").unlink()
@@ -160,7 +160,7 @@ def test_a_full_disk_under_a_stream_is_one_line(target: str, centroids: Path) ->
         done = subprocess.run(
             argv(centroids, Path(target)), stdout=full, stderr=pipe, text=True, timeout=60, check=False
         )
-    assert_refused(done.returncode, done.stderr)
+    assert_refused(done.returncode, done.stderr, "standard output" if target == "-" else target)
 
 
 #: Becomes a command that lacks the right of root to write everywhere (linux/capability.h, linux/prctl.h).
@@ -215,3 +215,24 @@ def test_a_report_of_what_was_kept(small_disk: Path, centroids: Path) -> None:
         process.wait()
     done = finish(argv(centroids, output, "--json"))
     assert done.returncode == 0 and json.loads(done.stdout)["rows_made"] < int(COUNT)
+
+
+def test_a_journal_that_was_left_beside_a_finished_file_is_deleted(folder: Path, centroids: Path) -> None:
+    """As a kill, or a disk that fails, leaves it behind the manifest."""
+    output = folder / "x.jsonl"
+    assert finish(argv(centroids, output)).returncode == 0
+    journal_path(output).write_text("{}\n")
+    assert_it_goes_on(centroids, output, sha256(output))
+
+
+def test_a_full_disk_under_the_journal_is_one_line_about_it(disk: FailingDisk, centroids: Path) -> None:
+    """What could not be written still waits to be written when the journal is closed."""
+    output = disk.below / "x.jsonl"
+    _, _, n_calls = disk.run(argv(centroids, output), 0)
+    told = set()
+    for at in range(n_calls - 20, n_calls - 8):
+        clear(disk.below)
+        code, errors, _ = disk.run(argv(centroids, output), at, errno.ENOSPC, stays=True)
+        assert_refused(code, errors, disk.below)
+        told.add(errors.partition(": No space")[0])
+    assert f"synthgen: {journal_path(output)}" in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,10 @@ from synthgen.cli import main
 from synthgen.formats.chunks import Digests
 from synthgen.formats.journal import Header, Journal
 from synthgen.formats.manifest import journal_path
+from synthgen.phases.generate import GenerateOptions, generate
 from synthgen.phases.run_options import RunOptions
 from synthgen.specs import DatasetSpec
-from tests.datasets import make_model, save_model
+from tests.datasets import make_dataset, make_model, save_model
 
 FULL = Path("/dev/full")
 
@@ -90,3 +93,12 @@ def test_too_few_rows_are_not_judged() -> None:
     assert not RunOptions(Path("x"), count=999).is_judged
     assert RunOptions(Path("x"), count=1_000).is_judged
     assert not RunOptions(Path("x"), count=1_000, std_dev=0.1).is_judged
+
+
+def test_a_stream_leaves_the_signals_of_its_process_as_they_were(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    before = signal.getsignal(signal.SIGPIPE)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.DEVNULL):
+        generate(make_dataset(10), pipe, GenerateOptions(quiet=True))
+    assert signal.getsignal(signal.SIGPIPE) is before
