@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import xxhash
 
-from synthgen.errors import ResourceError
+from synthgen.errors import Interrupted, ResourceError
 from synthgen.formats.chunks import OrderedDigest, PackedPlaces
 from synthgen.formats.dataset_file import DatasetFile
 from synthgen.formats.encoding import Encoding
@@ -187,6 +187,7 @@ def _discard(job: Job, options: GenerateOptions) -> _Made:
 
 def _stream(dataset: Dataset, encoding: Encoding, output: Path | None, options: GenerateOptions) -> _Made:
     """Write rows in order to standard output or a FIFO from this process: the pipe is slower than it."""
+    check_budget(Job(dataset, encoding, output or Path("-"), in_place=False), options)
     spec, encoder, digest = dataset.spec, encoding.open(), OrderedDigest()
     places = PackedPlaces.after(len(encoding.head()))
     progress = Progress("generate", spec.count, spec.role, quiet=options.quiet)
@@ -210,16 +211,21 @@ def _stream(dataset: Dataset, encoding: Encoding, output: Path | None, options: 
 
 @contextlib.contextmanager
 def open_stream(output: Path | None) -> Iterator[BinaryIO]:
-    """Open ``output`` (None: standard output) to be written from begin to end; OSError as ResourceError.
+    """Open ``output`` (None: standard output) to be written from begin to end; OSError as ResourceError,
+    Ctrl-C as Interrupted.
 
     A reader that has seen enough is no error: as long as the block lasts, SIGPIPE ends the process.
     """
+    where = str(output or "standard output")
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         with Path(output).open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as sink:
             yield sink
+    except KeyboardInterrupt as stopped:
+        raise Interrupted(
+            "stopped in the middle", where=where, next_step="the same command begins again"
+        ) from stopped
     except OSError as error:
-        where = str(output or "standard output")
         raise ResourceError(
             error.strerror or str(error), where=where, next_step=files.advice_on(error)
         ) from error

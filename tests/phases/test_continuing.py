@@ -123,8 +123,9 @@ def test_workers_that_are_killed_while_others_wait_for_their_size_are_replaced(
 
 @pytest.mark.parametrize("name", PACKED)
 def test_interrupted_with_a_dead_worker_it_stops_clean(centroids: Path, tmp_path: Path, name: str) -> None:
+    count = 3 * COUNT  # it is not to end before it is interrupted
     output = tmp_path / f"x.{name}"
-    with running(centroids, output, COUNT) as process:
+    with running(centroids, output, count) as process:
         wait_until(lambda: n_recorded(output) >= 2, process)
         stopped, _ = workers_of(process)
         stopped.suspend()
@@ -134,8 +135,8 @@ def test_interrupted_with_a_dead_worker_it_stops_clean(centroids: Path, tmp_path
         stopped.kill()
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 130 and b"the same command continues" in errors, errors
-    assert make(centroids, output, COUNT).rows_made < COUNT
-    assert output.read_bytes() == whole(centroids, COUNT, name)
+    assert make(centroids, output, count).rows_made < count
+    assert output.read_bytes() == whole(centroids, count, name)
 
 
 def flip(path: Path, at: int) -> None:

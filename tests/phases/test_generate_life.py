@@ -75,6 +75,8 @@ def test_ctrl_c_in_a_terminal_stops_clean(kind: str, centroids: Path, output: Pa
     assert ended.code == 130, ended.printed
     assert "Traceback" not in ended.printed and "Exception ignored" not in ended.printed
     assert ended.after_s < 5 and not left_of_session(terminal.pid, 2)
+    if kind == "stream":
+        assert "standard output: stopped in the middle; the same command begins again" in ended.printed
     if kind == "file":
         assert "the same command continues" in ended.printed
         assert not output.exists() and is_begun(output)

@@ -61,21 +61,30 @@ def least_budget(law: list[str], *flags: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sizes are PSS")
-@pytest.mark.parametrize("format_", ["jsonl", "npy", "parquet", "jsonl.zst"])
-@pytest.mark.parametrize("law", ["isotropic", "fitted", "large"])
+@pytest.mark.parametrize(
+    ("law", "format_"),
+    [
+        *itertools.product(["isotropic", "fitted"], ["jsonl", "npy", "parquet", "jsonl.zst"]),
+        ("large", "jsonl"),
+    ],
+)
 def test_the_least_budget_that_is_named_works_and_holds(
     law: str, format_: str, laws: dict[str, list[str]]
 ) -> None:
     if format_ == "jsonl.zst":
         pytest.importorskip("zstandard")
-    if law == "large" and format_ != "jsonl":
-        pytest.skip("the model is most of it")
     flags = ["--format", format_, "--workers", "64"]
     least = least_budget(laws[law], *flags)
     peak_bytes, report = watch(generate(laws[law], *flags, "--count", "20000", "--memory-budget", least))
     assert report["workers"] == 1
     assert peak_bytes < parse_size(least)
     assert peak_bytes > 0.45 * parse_size(least), "asks for more than twice what it takes"
+
+
+def test_a_stream_has_the_same_least_budget(laws: dict[str, list[str]]) -> None:
+    refused = finish([*MODULE, *laws["fitted"], "--output", "-", "-q", "--memory-budget", "10MB"])
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert refused.stderr.endswith(f"give at least {least_budget(laws['fitted'])}\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sizes are PSS")
