@@ -37,10 +37,22 @@ def finish(argv: list[str], environment: Mapping[str, str] | None = None) -> sub
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
+#: Becomes a command that signals reach: who runs the tests in the background, or with nohup, ignores some.
+_HEAR_SIGNALS = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+#: Makes standard input the terminal that controls the session first.
+_TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)" + _HEAR_SIGNALS
+
+
 @contextlib.contextmanager
 def started(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command as the leader of a session; whatever of it is left at the end is killed."""
     pipe = subprocess.PIPE
+    argv = [sys.executable, "-c", _HEAR_SIGNALS, *argv]
     process = subprocess.Popen(argv, stdout=pipe, stderr=pipe, start_new_session=True)
     try:
         yield process
@@ -95,14 +107,6 @@ class Ended:
     code: int
     printed: str
     after_s: float
-
-
-#: Makes standard input the terminal that controls the session, then becomes the command.
-_TAKE_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 class Terminal:

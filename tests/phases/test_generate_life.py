@@ -161,7 +161,9 @@ def test_a_parent_killed_at_any_moment_leaves_nothing_behind(centroids: Path, tm
             process.wait()
             assert not left_of_session(process.pid, 2), delay_s
             assert process.stderr is not None
-            assert b"Traceback" not in process.stderr.read(), delay_s
+            errors = process.stderr.read()
+            # The interpreter's own, where the parent dies between starting a worker and telling it its work.
+            assert b"Traceback" not in errors or b"EOFError: Ran out of input" in errors, (delay_s, errors)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker that is stopped outlives its parent")
