@@ -129,12 +129,13 @@ def test_what_others_hold_of_a_group_is_left_to_them(tmp_path: Path) -> None:
 def test_work_waits_while_a_group_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SAMPLE_INTERVAL_S", 0.0)
     monkeypatch.setattr(memory, "_SAMPLE_SHARE", 0)
-    group = group_of(tmp_path, 1_000 * MB, tree_bytes())
-    governor = Governor(4_000 * MB, [group])
+    limit_bytes = 4 * tree_bytes()  # of any size: what ran before in this process may have left much
+    group = group_of(tmp_path, limit_bytes, tree_bytes())
+    governor = Governor(2 * limit_bytes, [group])
     assert governor.admits()
-    group_of(tmp_path, 1_000 * MB, 901 * MB)
+    group_of(tmp_path, limit_bytes, limit_bytes * 91 // 100)
     assert not governor.admits()
-    group_of(tmp_path, 1_000 * MB, 899 * MB)
+    group_of(tmp_path, limit_bytes, limit_bytes * 89 // 100)
     assert governor.admits()
 
 
