@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from synthgen.cli import main
 from synthgen.formats.chunks import Digests
 from synthgen.formats.manifest import Manifest, manifest_path, read_manifest
 from synthgen.model.centroids import save_centroids
@@ -95,3 +97,15 @@ def swap_digests(a: int, b: int) -> Callable[[dict[str, Any]], None]:
 
 def manifest_of(path: Path) -> Manifest:
     return read_manifest(manifest_path(path))
+
+
+def check_refusal(
+    folder: Path, argv: list[str], exit_code: int, message: str, stderr: Callable[[], str]
+) -> None:
+    """Assert that a command in ``folder`` fails with one line that says ``message``, and touches nothing."""
+    before = state_of(folder)
+    with contextlib.chdir(folder):
+        assert main(argv) == exit_code
+    [line] = stderr().splitlines()
+    assert message in line
+    assert state_of(folder) == before

@@ -422,25 +422,26 @@ WIDE static void write_frame_wide(Frame *frame) { write_frame_body(frame); }
 #define MOST_SEQUENCES (BLOCK_BYTES / SHORTEST_MATCH + 8)
 #define SCRATCH_BYTES (LITERAL_BYTES + 9 * MOST_SEQUENCES)
 
-static int is_wide;
-
-static int read_table(PyObject *object, Table *table, Py_buffer *views, unsigned n_symbols)
+static int read_table(PyObject *object, Table *table, unsigned n_symbols, Py_buffer *views, int *n_open)
 {
     PyObject *entries, *description;
     if (!PyArg_ParseTuple(object, "OOi", &entries, &description, &table->log))
-        return 0;
+        return -1;
     if (table->log < 5 || table->log > 9) {
         PyErr_SetString(PyExc_ValueError, "tables have 2**5 to 2**9 states");
-        return 0;
+        return -1;
     }
-    if (kernel_open(entries, &views[0], 0, 4, (Py_ssize_t)n_symbols << table->log, "entries") < 0)
-        return 0;
-    if (kernel_open(description, &views[1], 0, 1, 1, "description") < 0)
-        return 1;
-    table->entries = views[0].buf;
-    table->description = views[1].buf;
-    table->description_bytes = (int)views[1].len;
-    return 2;
+    const Py_buffer *opened = &views[*n_open];
+    const Wanted wanted[] = {
+        {entries, 0, 4, (Py_ssize_t)n_symbols << table->log, "entries"},
+        {description, 0, 1, 1, "description"},
+    };
+    if (kernel_open(wanted, 2, views, n_open) < 0)
+        return -1;
+    table->entries = opened[0].buf;
+    table->description = opened[1].buf;
+    table->description_bytes = (int)opened[1].len;
+    return 0;
 }
 
 PyDoc_STRVAR(write_blocks_doc,
@@ -458,10 +459,8 @@ static PyObject *write_blocks(PyObject *module, PyObject *const *args, Py_ssize_
     int n_open = 0;
     PyObject *result = NULL, *codes, *pair_codes, *tree, *tables[3];
     Frame frame = {.is_full = 0};
-    if (n_args != 7) {
-        PyErr_SetString(PyExc_TypeError, "seven arguments are needed");
+    if (!kernel_is_called_with(n_args, 7))
         return NULL;
-    }
     if (!PyArg_ParseTuple(args[1], "nnnnnp", &frame.line_bytes, &frame.embedding_at, &frame.d, &frame.cell_bytes,
                           &frame.decimals, &frame.has_matches) ||
         !PyArg_ParseTuple(args[2], "OOO", &codes, &pair_codes, &tree) ||
@@ -475,18 +474,10 @@ static PyObject *write_blocks(PyObject *module, PyObject *const *args, Py_ssize_
     }
     Table *made[] = {&frame.lengths, &frame.offsets, &frame.matches};
     static const unsigned n_symbols[] = {36, 19, LONGEST_MATCH - 2};
-    for (int i = 0; i < 3; i++) {
-        int opened = read_table(tables[i], made[i], &views[n_open], n_symbols[i]);
-        n_open += opened;
-        if (opened < 2)
+    for (int i = 0; i < 3; i++)
+        if (read_table(tables[i], made[i], n_symbols[i], views, &n_open) < 0)
             goto end;
-    }
-    struct {
-        PyObject *object;
-        int writable;
-        Py_ssize_t item_bytes, n_least;
-        const char *name;
-    } wanted[] = {
+    const Wanted wanted[] = {
         {args[0], 0, 1, 0, "lines"},
         {codes, 0, 4, 256, "codes"},
         {pair_codes, 0, 4, 65536, "codes of pairs"},
@@ -496,10 +487,8 @@ static PyObject *write_blocks(PyObject *module, PyObject *const *args, Py_ssize_
         {args[6], 1, 1, 0, "out"},
     };
     int first = n_open;
-    for (int i = 0; i < 7; i++, n_open++)
-        if (kernel_open(wanted[i].object, &views[n_open], wanted[i].writable, wanted[i].item_bytes,
-                        wanted[i].n_least, wanted[i].name) < 0)
-            goto end;
+    if (kernel_open(wanted, 7, views, &n_open) < 0)
+        goto end;
     const Py_buffer *lines = &views[first];
     frame.n = lines->len / frame.line_bytes;
     frame.lines = lines->buf;
@@ -515,12 +504,7 @@ static PyObject *write_blocks(PyObject *module, PyObject *const *args, Py_ssize_
     frame.literals = frame.match_lengths + MOST_SEQUENCES;
     frame.out = views[first + 6].buf;
     frame.out_end = frame.out + views[first + 6].len;
-    Py_BEGIN_ALLOW_THREADS
-    if (is_wide)
-        write_frame_wide(&frame);
-    else
-        write_frame_baseline(&frame);
-    Py_END_ALLOW_THREADS
+    KERNEL_RUN(write_frame, &frame);
     if (frame.is_full)
         PyErr_SetString(PyExc_ValueError, "out: too short for the blocks");
     else
@@ -530,23 +514,12 @@ end:
     return result;
 }
 
-static PyMethodDef methods[] = {
-    {"write_blocks", (PyCFunction)(void (*)(void))write_blocks, METH_FASTCALL, write_blocks_doc},
-    {NULL, NULL, 0, NULL},
-};
-
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_frames", "Lines to blocks of a Zstandard frame.", -1, methods, NULL, NULL, NULL, NULL,
-};
+KERNEL_MODULE("_frames", "Lines to blocks of a Zstandard frame.", KERNEL(write_blocks));
 
 PyMODINIT_FUNC PyInit__frames(void)
 {
-    is_wide = kernel_is_wide();
-    PyObject *module = PyModule_Create(&definition);
-    if (module && (PyModule_AddIntConstant(module, "is_wide", is_wide) < 0 ||
-                   PyModule_AddIntConstant(module, "SCRATCH_BYTES", SCRATCH_BYTES) < 0)) {
-        Py_DECREF(module);
-        return NULL;
-    }
+    PyObject *module = kernel_module(&definition);
+    if (module && PyModule_AddIntConstant(module, "SCRATCH_BYTES", SCRATCH_BYTES) < 0)
+        Py_CLEAR(module);
     return module;
 }

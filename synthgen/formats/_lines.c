@@ -16,6 +16,7 @@ typedef struct {
     uint32_t *leads, *tails, n_leads;
     uint8_t *lines;
     Py_ssize_t n;
+    int tail_digits;
 } Lines;
 
 #define CONFIDENCE_DIGITS 6
@@ -65,9 +66,9 @@ INLINE void write_lines_of(const Lines *job, const uint32_t power, const int wid
     }
 }
 
-INLINE void write_lines_body(const Lines *job, int tail_digits)
+INLINE void write_lines_body(const Lines *job)
 {
-    switch (tail_digits) {
+    switch (job->tail_digits) {
     case 0: write_lines_of(job, 1, 0); break;
     case 1: write_lines_of(job, 10, 1); break;
     case 2: write_lines_of(job, 100, 2); break;
@@ -76,10 +77,7 @@ INLINE void write_lines_body(const Lines *job, int tail_digits)
     }
 }
 
-static void write_lines_baseline(const Lines *job, int tail_digits) { write_lines_body(job, tail_digits); }
-WIDE static void write_lines_wide(const Lines *job, int tail_digits) { write_lines_body(job, tail_digits); }
-
-static int is_wide;
+KERNEL_VARIANTS(write_lines, const Lines *)
 
 static int fits(const Layout *layout, int tail_digits, int tail_bytes)
 {
@@ -110,10 +108,8 @@ static PyObject *write_lines(PyObject *module, PyObject *const *args, Py_ssize_t
     PyObject *result = NULL, *ids, *contents, *numbers, *confidences, *leads, *tails;
     Lines job = {.leads = NULL};
     Layout *layout = &job.layout;
-    if (n_args != 5) {
-        PyErr_SetString(PyExc_TypeError, "five arguments are needed");
+    if (!kernel_is_called_with(n_args, 5))
         return NULL;
-    }
     tail_digits = (int)PyLong_AsLong(args[2]);
     if (PyErr_Occurred() || !PyArg_ParseTuple(args[0], "OOOO", &ids, &contents, &numbers, &confidences) ||
         !PyArg_ParseTuple(args[1], "OO", &leads, &tails) ||
@@ -125,16 +121,12 @@ static PyObject *write_lines(PyObject *module, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_ValueError, "the parts do not fit the line");
         return NULL;
     }
-    if (kernel_open(confidences, &views[0], 0, 4, 0, "confidences") < 0)
-        return NULL;
-    n_open = 1;
+    const Wanted first = {confidences, 0, 4, 0, "confidences"};
+    if (kernel_open(&first, 1, views, &n_open) < 0)
+        goto end;
+    job.tail_digits = tail_digits;
     job.n = views[0].len / 4;
-    struct {
-        PyObject *object;
-        int writable;
-        Py_ssize_t item_bytes, n_least;
-        const char *name;
-    } wanted[] = {
+    const Wanted wanted[] = {
         {ids, 0, 1, job.n * layout->id_bytes, "ids"},
         {contents, 0, 1, job.n * layout->content_bytes, "contents"},
         {numbers, 0, 4, job.n * layout->d, "numbers"},
@@ -142,10 +134,8 @@ static PyObject *write_lines(PyObject *module, PyObject *const *args, Py_ssize_t
         {tails, 0, 1, tail_digits ? powers[tail_digits] * tail_bytes[tail_digits] : 0, "the second table"},
         {args[4], 1, 1, job.n * layout->line_bytes, "lines"},
     };
-    for (int i = 0; i < 6; i++, n_open++)
-        if (kernel_open(wanted[i].object, &views[n_open], wanted[i].writable, wanted[i].item_bytes,
-                        wanted[i].n_least, wanted[i].name) < 0)
-            goto end;
+    if (kernel_open(wanted, 6, views, &n_open) < 0)
+        goto end;
     job.confidences = views[0].buf;
     job.ids = views[1].buf;
     job.contents = views[2].buf;
@@ -160,12 +150,7 @@ static PyObject *write_lines(PyObject *module, PyObject *const *args, Py_ssize_t
         goto end;
     }
     job.tails = job.leads + layout->d;
-    Py_BEGIN_ALLOW_THREADS
-    if (is_wide)
-        write_lines_wide(&job, tail_digits);
-    else
-        write_lines_baseline(&job, tail_digits);
-    Py_END_ALLOW_THREADS
+    KERNEL_RUN(write_lines, &job);
     result = Py_NewRef(Py_None);
 end:
     free(job.leads);
@@ -173,22 +158,6 @@ end:
     return result;
 }
 
-static PyMethodDef methods[] = {
-    {"write_lines", (PyCFunction)(void (*)(void))write_lines, METH_FASTCALL, write_lines_doc},
-    {NULL, NULL, 0, NULL},
-};
+KERNEL_MODULE("_lines", "Rows to lines of one length.", KERNEL(write_lines));
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_lines", "Rows to lines of one length.", -1, methods, NULL, NULL, NULL, NULL,
-};
-
-PyMODINIT_FUNC PyInit__lines(void)
-{
-    is_wide = kernel_is_wide();
-    PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddIntConstant(module, "is_wide", is_wide) < 0) {
-        Py_DECREF(module);
-        return NULL;
-    }
-    return module;
-}
+PyMODINIT_FUNC PyInit__lines(void) { return kernel_module(&definition); }

@@ -91,10 +91,10 @@ PyDoc_STRVAR(write_strings_doc,
 static PyObject *write_strings(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
     Py_buffer views[2];
-    if (n_args != 3) {
-        PyErr_SetString(PyExc_TypeError, "three arguments are needed");
+    int n_open = 0;
+    PyObject *result = NULL;
+    if (!kernel_is_called_with(n_args, 3))
         return NULL;
-    }
     Py_ssize_t width = PyLong_AsSsize_t(args[1]);
     if (PyErr_Occurred())
         return NULL;
@@ -102,13 +102,13 @@ static PyObject *write_strings(PyObject *module, PyObject *const *args, Py_ssize
         PyErr_SetString(PyExc_ValueError, "a width of at least 1 is needed");
         return NULL;
     }
-    if (kernel_open(args[0], &views[0], 0, 1, 0, "strings") < 0)
-        return NULL;
+    const Wanted strings_wanted = {args[0], 0, 1, 0, "strings"};
+    if (kernel_open(&strings_wanted, 1, views, &n_open) < 0)
+        goto end;
     Py_ssize_t n = views[0].len / width;
-    if (kernel_open(args[2], &views[1], 1, 1, n * (width + LENGTH_BYTES), "out") < 0) {
-        kernel_close(views, 1);
-        return NULL;
-    }
+    const Wanted out_wanted = {args[2], 1, 1, n * (width + LENGTH_BYTES), "out"};
+    if (kernel_open(&out_wanted, 1, views, &n_open) < 0)
+        goto end;
     const uint8_t *strings = views[0].buf;
     uint8_t *begin = views[1].buf, *out = begin;
     Py_BEGIN_ALLOW_THREADS
@@ -121,21 +121,15 @@ static PyObject *write_strings(PyObject *module, PyObject *const *args, Py_ssize
         }
     }
     Py_END_ALLOW_THREADS
-    kernel_close(views, 2);
-    if (!out) {
+    if (out)
+        result = PyLong_FromSsize_t(out - begin);
+    else
         PyErr_SetString(PyExc_ValueError, "not strings of JSON");
-        return NULL;
-    }
-    return PyLong_FromSsize_t(out - begin);
+end:
+    kernel_close(views, n_open);
+    return result;
 }
 
-static PyMethodDef methods[] = {
-    {"write_strings", (PyCFunction)(void (*)(void))write_strings, METH_FASTCALL, write_strings_doc},
-    {NULL, NULL, 0, NULL},
-};
+KERNEL_MODULE("_strings", "JSON strings to what they mean.", KERNEL(write_strings));
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_strings", "JSON strings to what they mean.", -1, methods, NULL, NULL, NULL, NULL,
-};
-
-PyMODINIT_FUNC PyInit__strings(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__strings(void) { return kernel_module(&definition); }

@@ -11,14 +11,13 @@ from typing import BinaryIO
 import xxhash
 
 from synthgen.errors import InputError
+from synthgen.formats import inspection
 from synthgen.formats.chunks import Digests, FixedPlaces, PackedPlaces, Places
 from synthgen.formats.encoding import Encoding
 from synthgen.formats.journal import Entry, Header, Journal, read_header, read_noted
-from synthgen.formats.manifest import Manifest, Part, journal_path, manifest_path, partial_path, read_manifest
+from synthgen.formats.manifest import Manifest, journal_path, manifest_path, partial_path, read_manifest
 from synthgen.runtime import files
 from synthgen.specs import chunk_bounds, describe_difference, n_chunks
-
-_PIECE_BYTES = 1 << 22
 
 
 class DatasetFile:
@@ -194,15 +193,13 @@ class DatasetFile:
 
     def _is_intact(self, manifest: Manifest) -> bool:
         """Return whether all bytes are the manifest's; else make the good ones the state to continue."""
-        good = Digests(length=len(manifest.chunks))
-        with files.explain_os_errors(self._output), self._output.open("rb") as file:
-            for chunk, digest in enumerate(manifest.chunks):
-                if _digest_of(file, *manifest.places[chunk]) == digest:
-                    good[chunk] = digest
-            ends = _part_of(file, 0, manifest.head), _part_of(file, manifest.places.end, manifest.tail)
-            size = os.fstat(file.fileno()).st_size
-        if good == manifest.chunks and ends == (manifest.head, manifest.tail) and size == manifest.n_bytes:
+        found = inspection.read_file(self._output, manifest)
+        if next(inspection.compare(manifest, found), None) is None:
             return True
+        good = Digests(length=len(manifest.chunks))
+        for chunk, digest in enumerate(manifest.chunks):
+            if found.chunks[chunk] == digest:
+                good[chunk] = digest
         places = manifest.places if isinstance(manifest.places, PackedPlaces) else None
         with files.explain_os_errors(self._output):
             Journal.restart(journal_path(self._output), self._header, good, places).close()
@@ -253,13 +250,6 @@ def first_places(encoding: Encoding) -> Places:
 def _digest_of(file: BinaryIO, start: int, stop: int) -> str:
     file.seek(start)
     return xxhash.xxh3_128_hexdigest(file.read(stop - start))
-
-
-def _part_of(file: BinaryIO, start: int, part: Part) -> Part:
-    """Return what lies where ``part`` should."""
-    file.seek(start)
-    stop = start + part.n_bytes
-    return Part.of(file.read(min(_PIECE_BYTES, stop - at)) for at in range(start, stop, _PIECE_BYTES))
 
 
 def _taken(output: Path, what: str) -> InputError:

@@ -110,7 +110,7 @@ class ZstdEncoder:
 
 def decompress_frame(data: bytes, n_bytes: int) -> bytes:
     """Return the content of a frame, ``n_bytes`` long; raise InputError where ``data`` is none such."""
-    zstandard = import_zstandard("reading")
+    zstandard = import_zstandard()
     try:
         content: bytes = zstandard.ZstdDecompressor().decompress(data)
     except zstandard.ZstdError as error:
@@ -120,12 +120,12 @@ def decompress_frame(data: bytes, n_bytes: int) -> bytes:
     return content
 
 
-def import_zstandard(doing: str) -> Any:
+def import_zstandard() -> Any:
     """Return the package zstandard; raise UsageError where it is not installed."""
     try:
         return importlib.import_module("zstandard")
     except ImportError as error:
         raise UsageError(
-            f"{doing} .jsonl.zst needs the package zstandard ({error})",
-            next_step="run pip install 'synthgen-memories[zstd]', or choose another --format",
+            f"reading .jsonl.zst needs the package zstandard ({error})",
+            next_step="run pip install 'synthgen-memories[zstd]', or unpack the file with zstd -d first",
         ) from error

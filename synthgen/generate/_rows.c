@@ -99,8 +99,7 @@ INLINE void draw_isotropic_body(Isotropic *job)
     job->words = words;
 }
 
-static void draw_isotropic_baseline(Isotropic *job) { draw_isotropic_body(job); }
-WIDE static void draw_isotropic_wide(Isotropic *job) { draw_isotropic_body(job); }
+KERNEL_VARIANTS(draw_isotropic, Isotropic *)
 
 #define N_VECTORS 11
 
@@ -155,10 +154,7 @@ INLINE void draw_mixture_body(Mixture *job)
     job->words = words;
 }
 
-static void draw_mixture_baseline(Mixture *job) { draw_mixture_body(job); }
-WIDE static void draw_mixture_wide(Mixture *job) { draw_mixture_body(job); }
-
-static int is_wide;
+KERNEL_VARIANTS(draw_mixture, Mixture *)
 
 static int check_places(const int64_t *places, Py_ssize_t n, Py_ssize_t n_rows, const char *name)
 {
@@ -182,10 +178,8 @@ static PyObject *draw_isotropic(PyObject *module, PyObject *const *args, Py_ssiz
     int n_open = 0;
     PyObject *result = NULL;
     Isotropic job = {.vector = NULL};
-    if (n_args != 7) {
-        PyErr_SetString(PyExc_TypeError, "seven arguments are needed");
+    if (!kernel_is_called_with(n_args, 7))
         return NULL;
-    }
     job.grid = PyFloat_AsDouble(args[4]);
     job.d = PyLong_AsSsize_t(args[6]);
     if (PyErr_Occurred())
@@ -194,22 +188,18 @@ static PyObject *draw_isotropic(PyObject *module, PyObject *const *args, Py_ssiz
         PyErr_SetString(PyExc_ValueError, "dimension: at least 1 is needed");
         return NULL;
     }
-    if (kernel_open(args[0], &views[0], 1, 8, 4, "state") < 0)
-        return NULL;
-    n_open = 1;
-    if (kernel_open(args[1], &views[1], 0, 4, 65536, "noise") < 0)
+    const Wanted read[] = {
+        {args[0], 1, 8, 4, "state"},
+        {args[1], 0, 4, 65536, "noise"},
+        {args[2], 0, 4, job.d, "centroids"},
+        {args[3], 0, 8, 0, "clusters"},
+    };
+    if (kernel_open(read, 4, views, &n_open) < 0)
         goto end;
-    n_open = 2;
-    if (kernel_open(args[2], &views[2], 0, 4, job.d, "centroids") < 0)
-        goto end;
-    n_open = 3;
-    if (kernel_open(args[3], &views[3], 0, 8, 0, "clusters") < 0)
-        goto end;
-    n_open = 4;
     job.n = views[3].len / 8;
-    if (kernel_open(args[5], &views[4], 1, 4, job.n * job.d, "out") < 0)
+    const Wanted out = {args[5], 1, 4, job.n * job.d, "out"};
+    if (kernel_open(&out, 1, views, &n_open) < 0)
         goto end;
-    n_open = 5;
     job.noise = views[1].buf;
     job.centroids = views[2].buf;
     job.clusters = views[3].buf;
@@ -222,12 +212,7 @@ static PyObject *draw_isotropic(PyObject *module, PyObject *const *args, Py_ssiz
         goto end;
     }
     job.words = read_words(views[0].buf);
-    Py_BEGIN_ALLOW_THREADS
-    if (is_wide)
-        draw_isotropic_wide(&job);
-    else
-        draw_isotropic_baseline(&job);
-    Py_END_ALLOW_THREADS
+    KERNEL_RUN(draw_isotropic, &job);
     write_words(&job.words, views[0].buf);
     result = Py_NewRef(Py_None);
 end:
@@ -249,10 +234,8 @@ static PyObject *draw_mixture(PyObject *module, PyObject *const *args, Py_ssize_
     int n_open = 0;
     PyObject *result = NULL;
     Mixture job = {.vector = NULL};
-    if (n_args != 8) {
-        PyErr_SetString(PyExc_TypeError, "eight arguments are needed");
+    if (!kernel_is_called_with(n_args, 8))
         return NULL;
-    }
     job.d = PyLong_AsSsize_t(args[7]);
     if (PyErr_Occurred())
         return NULL;
@@ -260,16 +243,11 @@ static PyObject *draw_mixture(PyObject *module, PyObject *const *args, Py_ssize_
         PyErr_SetString(PyExc_ValueError, "dimension: at least 1 is needed");
         return NULL;
     }
-    if (kernel_open(args[5], &views[0], 0, 8, 0, "factors") < 0)
-        return NULL;
-    n_open = 1;
+    const Wanted factors = {args[5], 0, 8, 0, "factors"};
+    if (kernel_open(&factors, 1, views, &n_open) < 0)
+        goto end;
     job.n = views[0].len / 8;
-    struct {
-        PyObject *object;
-        int writable;
-        Py_ssize_t item_bytes, n_least;
-        const char *name;
-    } wanted[] = {
+    const Wanted wanted[] = {
         {args[0], 1, 8, 4, "state"},
         {args[1], 0, 1, job.d, "table"},
         {args[2], 0, 8, job.n * N_VECTORS, "places"},
@@ -277,10 +255,8 @@ static PyObject *draw_mixture(PyObject *module, PyObject *const *args, Py_ssize_
         {args[4], 0, 8, job.d, "middle"},
         {args[6], 1, 4, job.n * job.d, "out"},
     };
-    for (int i = 0; i < 6; i++, n_open++)
-        if (kernel_open(wanted[i].object, &views[n_open], wanted[i].writable, wanted[i].item_bytes,
-                        wanted[i].n_least, wanted[i].name) < 0)
-            goto end;
+    if (kernel_open(wanted, 6, views, &n_open) < 0)
+        goto end;
     job.factors = views[0].buf;
     job.table = views[2].buf;
     job.places = views[3].buf;
@@ -296,12 +272,7 @@ static PyObject *draw_mixture(PyObject *module, PyObject *const *args, Py_ssize_
     }
     job.bytes = (uint64_t *)(job.vector + job.d);
     job.words = read_words(views[1].buf);
-    Py_BEGIN_ALLOW_THREADS
-    if (is_wide)
-        draw_mixture_wide(&job);
-    else
-        draw_mixture_baseline(&job);
-    Py_END_ALLOW_THREADS
+    KERNEL_RUN(draw_mixture, &job);
     write_words(&job.words, views[1].buf);
     result = Py_NewRef(Py_None);
 end:
@@ -331,25 +302,22 @@ PyDoc_STRVAR(join_texts_doc,
 
 static PyObject *join_texts(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    static const char *names[] = {"texts", "starts", "places"};
-    static const Py_ssize_t item_bytes[] = {1, 8, 8};
     Py_buffer views[7];
     int n_open = 0;
     PyObject *result = NULL;
     Texts texts[2];
     Py_ssize_t n = 0, longest = 0;
-    if (n_args != 4) {
-        PyErr_SetString(PyExc_TypeError, "four arguments are needed");
+    if (!kernel_is_called_with(n_args, 4))
         return NULL;
-    }
     Py_ssize_t at = PyLong_AsSsize_t(args[3]);
     for (int side = 0; side < 2; side++) {
         PyObject *parts[3];
         if (PyErr_Occurred() || !PyArg_ParseTuple(args[side], "OOO", &parts[0], &parts[1], &parts[2]))
             goto end;
-        for (int i = 0; i < 3; i++, n_open++)
-            if (kernel_open(parts[i], &views[n_open], 0, item_bytes[i], i == 1 ? 2 : 0, names[i]) < 0)
-                goto end;
+        const Wanted of_texts[] = {
+            {parts[0], 0, 1, 0, "texts"}, {parts[1], 0, 8, 2, "starts"}, {parts[2], 0, 8, 0, "places"}};
+        if (kernel_open(of_texts, 3, views, &n_open) < 0)
+            goto end;
         const Py_buffer *of_side = &views[3 * side];
         texts[side] = (Texts){of_side[0].buf, of_side[1].buf, of_side[2].buf};
         Py_ssize_t n_texts = of_side[1].len / 8 - 1, most = 0;
@@ -371,9 +339,9 @@ static PyObject *join_texts(PyObject *module, PyObject *const *args, Py_ssize_t 
         }
         longest += most;
     }
-    if (kernel_open(args[2], &views[6], 1, 1, n, "out") < 0)
+    const Wanted out = {args[2], 1, 1, n, "out"};
+    if (kernel_open(&out, 1, views, &n_open) < 0)
         goto end;
-    n_open = 7;
     Py_ssize_t width = n ? views[6].len / n : 0;
     if (at < 0 || (n && at + longest > width)) {
         PyErr_SetString(PyExc_ValueError, "out: the texts do not fit");
@@ -391,24 +359,7 @@ end:
     return result;
 }
 
-static PyMethodDef methods[] = {
-    {"draw_isotropic", (PyCFunction)(void (*)(void))draw_isotropic, METH_FASTCALL, draw_isotropic_doc},
-    {"draw_mixture", (PyCFunction)(void (*)(void))draw_mixture, METH_FASTCALL, draw_mixture_doc},
-    {"join_texts", (PyCFunction)(void (*)(void))join_texts, METH_FASTCALL, join_texts_doc},
-    {NULL, NULL, 0, NULL},
-};
+KERNEL_MODULE("_rows", "Inner loops of the laws of geometry.", KERNEL(draw_isotropic), KERNEL(draw_mixture),
+              KERNEL(join_texts));
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_rows", "Inner loops of the laws of geometry.", -1, methods, NULL, NULL, NULL, NULL,
-};
-
-PyMODINIT_FUNC PyInit__rows(void)
-{
-    is_wide = kernel_is_wide();
-    PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddIntConstant(module, "is_wide", is_wide) < 0) {
-        Py_DECREF(module);
-        return NULL;
-    }
-    return module;
-}
+PyMODINIT_FUNC PyInit__rows(void) { return kernel_module(&definition); }

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from synthgen.errors import EXIT_OK, InputError, UsageError
-from synthgen.formats.chunks import PackedPlaces
 from synthgen.formats.encoding import Encoding
 from synthgen.formats.manifest import (
     journal_path,
@@ -18,12 +16,11 @@ from synthgen.formats.manifest import (
     partial_path,
 )
 from synthgen.formats.outputs import format_of, make_encoding
-from synthgen.generate.dataset import Dataset
 from synthgen.phases.datasets import load_dataset, source_of
-from synthgen.phases.generate import open_stream
+from synthgen.phases.inorder import Pieces, open_stream
 from synthgen.runtime import files
 from synthgen.runtime.progress import Progress
-from synthgen.specs import CHUNK_ROWS, MAX_QUERIES, MAX_ROWS, DatasetSpec
+from synthgen.specs import MAX_QUERIES, MAX_ROWS, DatasetSpec
 
 _ROWS = re.compile(r"([0-9]+(?:_[0-9]+)*)?:([0-9]+(?:_[0-9]+)*)?")
 
@@ -86,7 +83,7 @@ def write_excerpt(excerpt: Excerpt, *, quiet: bool = False) -> ExcerptReport:
     format_ = excerpt.format or format_of(excerpt.output)
     encoding = make_encoding(format_, source_of(dataset).layout, spec, rows)
     progress = Progress("regenerate", len(rows), spec.role, quiet=quiet)
-    pieces = _Pieces(dataset, encoding, progress)
+    pieces = Pieces(dataset, encoding, progress)
     if excerpt.output is None or (excerpt.output.exists() and not excerpt.output.is_file()):
         with open_stream(excerpt.output) as sink:
             sink.writelines(pieces)
@@ -123,31 +120,7 @@ def _document_of(source: Path) -> Path:
     return beside
 
 
-class _Pieces:
-    """The bytes of a file of ``encoding``, piece by piece, each valid until the next; and how many so far."""
-
-    def __init__(self, dataset: Dataset, encoding: Encoding, progress: Progress) -> None:
-        self.n_bytes = 0
-        self._dataset, self._encoding, self._progress = dataset, encoding, progress
-
-    def __iter__(self) -> Iterator[bytes | memoryview]:
-        for piece in self._make():
-            self.n_bytes += len(piece)
-            yield piece
-
-    def _make(self) -> Iterator[bytes | memoryview]:
-        encoding, encoder = self._encoding, self._encoding.open()
-        places = PackedPlaces.after(len(encoding.head()))
-        yield encoding.head()
-        for at in range(0, len(encoding.rows), CHUNK_ROWS):
-            rows, before = encoding.rows[at : at + CHUNK_ROWS], self.n_bytes
-            yield from encoder.encode(self._dataset, rows.start, rows.stop)
-            places.append(self.n_bytes - before)
-            self._progress.update(at + len(rows))
-        yield from encoding.tail(places.starts)
-
-
-def _write_file(output: Path, pieces: _Pieces, encoding: Encoding) -> None:
+def _write_file(output: Path, pieces: Pieces, encoding: Encoding) -> None:
     files.check_parent_folder(output)
     for taken in (output, manifest_path(output), journal_path(output)):
         if taken.exists():

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import stat
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import xxhash
-
-from synthgen.errors import Interrupted, ResourceError
 from synthgen.formats.chunks import OrderedDigest, PackedPlaces
 from synthgen.formats.dataset_file import DatasetFile
 from synthgen.formats.encoding import Encoding
@@ -23,6 +16,7 @@ from synthgen.formats.outputs import format_of
 from synthgen.formats.placement import Placement, SizeChanged
 from synthgen.generate.dataset import Dataset
 from synthgen.phases.datasets import encoding_of
+from synthgen.phases.inorder import Pieces, open_stream
 from synthgen.phases.making import (
     Chunk,
     Effort,
@@ -36,7 +30,7 @@ from synthgen.phases.making import (
 from synthgen.runtime import files
 from synthgen.runtime.memory import Governor
 from synthgen.runtime.progress import Progress
-from synthgen.specs import Grid, Role, chunk_bounds, n_chunks
+from synthgen.specs import Grid, Role, n_chunks
 
 __all__ = ["GenerateOptions", "GenerateReport", "generate"]
 
@@ -188,46 +182,11 @@ def _discard(job: Job, options: GenerateOptions) -> _Made:
 def _stream(dataset: Dataset, encoding: Encoding, output: Path | None, options: GenerateOptions) -> _Made:
     """Write rows in order to standard output or a FIFO from this process: the pipe is slower than it."""
     check_budget(Job(dataset, encoding, output or Path("-"), in_place=False), options)
-    spec, encoder, digest = dataset.spec, encoding.open(), OrderedDigest()
-    places = PackedPlaces.after(len(encoding.head()))
+    spec = dataset.spec
     progress = Progress("generate", spec.count, spec.role, quiet=options.quiet)
+    pieces = Pieces(dataset, encoding, progress)
     with open_stream(output) as sink:
-        sink.write(encoding.head())
-        for chunk in range(n_chunks(spec.count)):
-            start, stop = chunk_bounds(chunk, spec.count)
-            hasher, n_bytes = xxhash.xxh3_128(), 0
-            for piece in encoder.encode(dataset, start, stop):
-                hasher.update(piece)
-                sink.write(piece)
-                n_bytes += len(piece)
-            digest.add(chunk, hasher.hexdigest())
-            places.append(n_bytes)
-            progress.update(stop)
-        tail_bytes = sum(sink.write(piece) for piece in encoding.tail(places.starts))
+        sink.writelines(pieces)
     progress.finish(f"{spec.count:,} {spec.role}")
     effort = Effort(1, Governor(options.memory_budget_bytes).sample())
-    return _Made(digest.hexdigest(), places.end + tail_bytes, spec.count, effort)
-
-
-@contextlib.contextmanager
-def open_stream(output: Path | None) -> Iterator[BinaryIO]:
-    """Open ``output`` (None: standard output) to be written from begin to end; OSError as ResourceError,
-    Ctrl-C as Interrupted.
-
-    A reader that has seen enough is no error: as long as the block lasts, SIGPIPE ends the process.
-    """
-    where = str(output or "standard output")
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        with Path(output).open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as sink:
-            yield sink
-    except KeyboardInterrupt as stopped:
-        raise Interrupted(
-            "stopped in the middle", where=where, next_step="the same command begins again"
-        ) from stopped
-    except OSError as error:
-        raise ResourceError(
-            error.strerror or str(error), where=where, next_step=files.advice_on(error)
-        ) from error
-    finally:
-        signal.signal(signal.SIGPIPE, before)
+    return _Made(pieces.digest, pieces.n_bytes, spec.count, effort)

@@ -29,35 +29,85 @@
 #define WIDE
 #endif
 
-static int kernel_is_wide(void)
+/* Whether the modules of this process run their vector code; set by kernel_module. */
+static int kernel_is_wide __attribute__((unused));
+
+/* Compiles the function NAME_body(TYPE) twice; KERNEL_RUN calls the one for this machine, other threads free. */
+#define KERNEL_VARIANTS(NAME, TYPE)                               \
+    static void NAME##_baseline(TYPE job) { NAME##_body(job); }   \
+    WIDE static void NAME##_wide(TYPE job) { NAME##_body(job); }
+#define KERNEL_RUN(NAME, JOB)                \
+    do {                                     \
+        Py_BEGIN_ALLOW_THREADS               \
+        if (kernel_is_wide)                  \
+            NAME##_wide(JOB);                \
+        else                                 \
+            NAME##_baseline(JOB);            \
+        Py_END_ALLOW_THREADS                 \
+    } while (0)
+
+/* Returns whether a kernel was called with `n` arguments; TypeError where not. */
+static inline int kernel_is_called_with(Py_ssize_t n_args, Py_ssize_t n)
 {
-#if HAS_WIDE
-    const char *baseline = getenv("SYNTHGEN_BASELINE_CODE");
-    __builtin_cpu_init();
-    return !(baseline && *baseline) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
-#else
+    if (n_args != n)
+        PyErr_Format(PyExc_TypeError, "%zd arguments are needed, not %zd", n, n_args);
+    return n_args == n;
+}
+
+/* What is wanted as a C-contiguous buffer: at least `n_least` items of `item_bytes`. */
+typedef struct {
+    PyObject *object;
+    int is_written;
+    Py_ssize_t item_bytes, n_least;
+    const char *name;
+} Wanted;
+
+/* Opens `n` buffers behind the `*n_open` that are open already, and counts them there; -1 and an error at the first
+   that is not as wanted. */
+static inline int kernel_open(const Wanted *wanted, int n, Py_buffer *views, int *n_open)
+{
+    for (const Wanted *one = wanted; one < wanted + n; one++) {
+        Py_buffer *view = &views[*n_open];
+        if (PyObject_GetBuffer(one->object, view, (one->is_written ? PyBUF_WRITABLE : 0) | PyBUF_C_CONTIGUOUS) < 0)
+            return -1;
+        ++*n_open;
+        if (view->itemsize != one->item_bytes || view->len / one->item_bytes < one->n_least) {
+            PyErr_Format(PyExc_ValueError, "%s: %zd items of %zd bytes, at least %zd of %zd are needed", one->name,
+                         view->itemsize ? view->len / view->itemsize : 0, view->itemsize, one->n_least,
+                         one->item_bytes);
+            return -1;
+        }
+    }
     return 0;
-#endif
 }
 
-/* Opens `object` as a C-contiguous buffer of items of `item_bytes`; at least `n_least` of them. */
-static int kernel_open(PyObject *object, Py_buffer *view, int writable, Py_ssize_t item_bytes,
-                       Py_ssize_t n_least, const char *name)
-{
-    if (PyObject_GetBuffer(object, view, (writable ? PyBUF_WRITABLE : 0) | PyBUF_C_CONTIGUOUS) < 0)
-        return -1;
-    if (view->itemsize == item_bytes && view->len / item_bytes >= n_least)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "%s: %zd items of %zd bytes, at least %zd of %zd are needed", name,
-                 view->itemsize ? view->len / view->itemsize : 0, view->itemsize, n_least, item_bytes);
-    PyBuffer_Release(view);
-    return -1;
-}
-
-static void kernel_close(Py_buffer *views, int n)
+static inline void kernel_close(Py_buffer *views, int n)
 {
     for (int i = 0; i < n; i++)
         PyBuffer_Release(&views[i]);
 }
+
+/* Chooses the code for this machine, and makes the module, whose `is_wide` tells which it is. */
+static inline PyObject *kernel_module(struct PyModuleDef *definition)
+{
+#if HAS_WIDE
+    const char *baseline = getenv("SYNTHGEN_BASELINE_CODE");
+    __builtin_cpu_init();
+    kernel_is_wide =
+        !(baseline && *baseline) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+#endif
+    PyObject *module = PyModule_Create(definition);
+    if (module && PyModule_AddIntConstant(module, "is_wide", kernel_is_wide) < 0)
+        Py_CLEAR(module);
+    return module;
+}
+
+/* The table of one kernel, and the definition of a module of them. */
+#define KERNEL(NAME) {#NAME, (PyCFunction)(void (*)(void))NAME, METH_FASTCALL, NAME##_doc}
+#define KERNEL_MODULE(NAME, DOC, ...)                                                    \
+    static PyMethodDef methods[] = {__VA_ARGS__, {NULL, NULL, 0, NULL}};                 \
+    static struct PyModuleDef definition = {                                             \
+        PyModuleDef_HEAD_INIT, NAME, DOC, -1, methods, NULL, NULL, NULL, NULL,           \
+    }
 
 #endif

@@ -26,17 +26,11 @@ from synthgen.phases.datasets import encoding_of, make_dataset
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from synthgen.runtime.pool import Channel
 from synthgen.specs import FORMATS
-from tests.datasets import save_model
 from tests.outputs import encode
 from tests.processes import still_running
 
 PACKED = ["jsonl.zst", "parquet"]
 COUNT = 40_300
-
-
-@pytest.fixture
-def centroids(tmp_path: Path) -> Path:
-    return save_model(tmp_path)
 
 
 def make(centroids: Path, output: Path, count: int = 4_500, workers: int = 2) -> GenerateReport:

@@ -23,24 +23,15 @@ from synthgen.phases.datasets import make_dataset, open_input
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from synthgen.specs import FORMATS
 from tests.datasets import make_dataset as small_dataset
-from tests.datasets import save_model
 from tests.outputs import encode, read_file, same_bits
+from tests.phases.generating import command, sha256
 
 PACKED = ["jsonl.zst", "parquet"]
-
-
-@pytest.fixture
-def centroids(tmp_path: Path) -> Path:
-    return save_model(tmp_path)
 
 
 def make(centroids: Path, output: Path, count: int = 3_500, **options: object) -> GenerateReport:
     how = GenerateOptions(**{"workers": 2, "quiet": True, **options})  # type: ignore[arg-type]
     return generate(make_dataset(centroids, output.parent, count=count), output, how)
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -78,37 +69,14 @@ def test_streams_carry_the_bytes_of_the_file(centroids: Path, tmp_path: Path, na
     stream = make(centroids, pipe, 1_500, format=name)
     reader.join()
     assert received == [data] and (stream.digest, stream.n_bytes) == (file.digest, file.n_bytes)
-    command = [
-        sys.executable,
-        "-m",
-        "synthgen",
-        "generate",
-        "--centroids",
-        str(centroids),
-        "-q",
-        "--output",
-        "-",
-    ]
-    command += ["--count", "1500", "--format", name]
-    assert subprocess.run(command, capture_output=True, check=True).stdout == data
+    argv = command(centroids, "-", "-q", "--count", "1500", "--format", name)
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == data
 
 
 @pytest.mark.parametrize("name", PACKED)
 def test_a_reader_that_leaves_early_is_no_error(centroids: Path, name: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "synthgen",
-        "generate",
-        "--centroids",
-        str(centroids),
-        "-q",
-        "--output",
-        "-",
-    ]
-    with subprocess.Popen(
-        [*command, "--format", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    argv = command(centroids, "-", "-q", "--format", name)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.read(1_000)
         process.stdout.close()
@@ -125,18 +93,8 @@ def test_the_null_sink_takes_every_format(centroids: Path, tmp_path: Path, name:
 
 
 def test_a_count_without_end_starts_at_once_and_stays_small(centroids: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "synthgen",
-        "generate",
-        "--centroids",
-        str(centroids),
-        "--output",
-        "/dev/null",
-    ]
-    command += ["--count", "1000000000000", "--workers", "2", "--format", "npy", "--quiet"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+    argv = command(centroids, "/dev/null", "--count", "1000000000000", "--format", "npy", "--quiet")
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
         parent, sizes = psutil.Process(process.pid), []
         deadline_s = time.monotonic() + 20
         while not [c for c in parent.children() if "spawn_main" in " ".join(c.cmdline())]:
@@ -256,4 +214,4 @@ def test_a_missing_package_is_a_usage_error(
 ) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(UsageError, match=r"needs the package zstandard .*synthgen-memories\[zstd\]"):
-        zstd.import_zstandard("writing")
+        zstd.import_zstandard()

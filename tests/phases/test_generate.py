@@ -19,15 +19,9 @@ from synthgen.phases import making
 from synthgen.phases.datasets import load_dataset, make_dataset, open_input
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from tests.datasets import make_dataset as small_dataset
-from tests.datasets import save_model
 from tests.processes import still_running
 
 QUIET = GenerateOptions(workers=2, quiet=True)
-
-
-@pytest.fixture
-def centroids(tmp_path: Path) -> Path:
-    return save_model(tmp_path)
 
 
 def make(

@@ -16,16 +16,10 @@ from pathlib import Path
 import pytest
 
 from synthgen.formats.manifest import journal_path, manifest_path
-from tests.datasets import save_model
 from tests.phases.disks import FailingDisk, build_failing_disk, mount_small_disk, unmount
 from tests.phases.generating import command, finish, sha256, started
 
 COUNT = "2500"
-
-
-@pytest.fixture
-def centroids(tmp_path: Path) -> Path:
-    return save_model(tmp_path)
 
 
 @pytest.fixture

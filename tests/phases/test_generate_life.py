@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from synthgen.formats.manifest import journal_path, manifest_path
-from tests.datasets import save_model
 from tests.phases.generating import (
     Terminal,
     command,
@@ -27,11 +26,6 @@ from tests.phases.generating import (
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
 #: More rows than are made before a signal comes: in a file, which the disk must have room for, and elsewhere.
 MANY, ENDLESS = "60000", "100000000"
-
-
-@pytest.fixture
-def centroids(tmp_path: Path) -> Path:
-    return save_model(tmp_path)
 
 
 @pytest.fixture

@@ -17,12 +17,7 @@ from synthgen.model.mixture import save_mixture
 from synthgen.phases.datasets import load_dataset, make_dataset
 from synthgen.phases.generate import GenerateOptions, generate
 from synthgen.specs import DatasetSpec
-from tests.datasets import make_mixture, make_model, save_model
-
-
-@pytest.fixture
-def centroids(tmp_path: Path) -> Path:
-    return save_model(tmp_path)
+from tests.datasets import make_mixture, make_model
 
 
 @pytest.fixture
