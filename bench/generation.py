@@ -9,7 +9,7 @@ from typing import Any
 
 from bench import peer
 from bench.commands import DIMENSION, N_CENTROIDS, generate, save_centroids
-from bench.disk import remove, write_durably
+from bench.disk import remove, write_directly, write_durably
 from bench.floors import NAMES, time_floors
 from bench.settings import Settings
 from bench.steps import STEPS, time_steps
@@ -37,6 +37,7 @@ class _Round:
     file_command_s: float
     line_bytes: int
     disk_bytes_per_s: float
+    direct_bytes_per_s: float | None
 
     @property
     def steady_rows_per_s(self) -> float | None:
@@ -51,6 +52,10 @@ class _Round:
     @property
     def share_of_disk(self) -> float:
         return self.file_bytes_per_s / self.disk_bytes_per_s
+
+    @property
+    def share_of_direct(self) -> float | None:
+        return self.file_bytes_per_s / self.direct_bytes_per_s if self.direct_bytes_per_s else None
 
 
 def run(settings: Settings) -> Result:
@@ -102,12 +107,12 @@ def _measure(folder: Path, centroids: Path, n_rows: int, workers: int, *, disk_f
     line_bytes = int(null.report["line_bytes"])
     block = os.urandom(BLOCK_ROWS * line_bytes)
     n_bytes, probe = n_rows * line_bytes, folder / "probe"
-    disk_s = write_durably(probe, n_bytes, block) if disk_first else 0.0
+    disk_s, direct_s = _time_disk(probe, n_bytes, block) if disk_first else (0.0, None)
     output = folder / "rows.jsonl"
     file = generate(centroids, n_rows, output, workers)
     remove(output, folder / "rows.manifest.json")
     if not disk_first:
-        disk_s = write_durably(probe, n_bytes, block)
+        disk_s, direct_s = _time_disk(probe, n_bytes, block)
     return _Round(
         workers,
         n_rows,
@@ -119,7 +124,12 @@ def _measure(folder: Path, centroids: Path, n_rows: int, workers: int, *, disk_f
         file.wall_s,
         line_bytes,
         n_bytes / disk_s,
+        n_bytes / direct_s if direct_s else None,
     )
+
+
+def _time_disk(probe: Path, n_bytes: int, block: bytes) -> tuple[float, float | None]:
+    return write_durably(probe, n_bytes, block), write_directly(probe, n_bytes)
 
 
 def _time_all_steps(settings: Settings, centroids: Path, n_rows: int) -> list[dict[str, float]]:
@@ -141,6 +151,8 @@ def _workers_table(rounds: list[_Round], counts: list[int], n_rows: int) -> Tabl
                 Spread.of(found.file_bytes_per_s / 1e6 for found in mine),
                 Spread.of(found.disk_bytes_per_s / 1e6 for found in mine),
                 Spread.of(found.share_of_disk for found in mine),
+                Spread.of(found.direct_bytes_per_s and found.direct_bytes_per_s / 1e6 for found in mine),
+                Spread.of(found.share_of_direct for found in mine),
                 Spread.of(found.file_command_s for found in mine),
             )
         )
@@ -152,6 +164,8 @@ def _workers_table(rounds: list[_Round], counts: list[int], n_rows: int) -> Tabl
         "file MB/s",
         "disk MB/s",
         "file / disk",
+        "directly MB/s",
+        "file / directly",
         "whole command, s",
     )
     notes = (
@@ -160,6 +174,7 @@ def _workers_table(rounds: list[_Round], counts: list[int], n_rows: int) -> Tabl
         "steady: the difference to a job of a tenth of the rows, so that starting does not count",
         "a file's rate ends when it is synced and published under its name with its manifest",
         "disk: the same bytes in blocks of the same size by one process, then fsync, next to each file",
+        "directly: as that, past the page cache, in blocks of 8 MB",
     )
     return Table("generation by workers", columns, list(rows), notes)
 

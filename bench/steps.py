@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,10 @@ from bench.commands import DIMENSION
 from synthgen.formats.jsonl import LineEncoder
 from synthgen.generate.dataset import Dataset
 from synthgen.phases.datasets import source_of
+from synthgen.runtime.placed import PlacedWriter
 from synthgen.specs import CHUNK_ROWS
 
-DRAW, ENCODE, HASH, WRITE = "draw, sum, normalise", "encode", "hash (XXH3-128)", "write (page cache)"
+DRAW, ENCODE, HASH, WRITE = "draw, sum, normalise", "encode", "hash (XXH3-128)", "write"
 STEPS = (DRAW, ENCODE, HASH, WRITE)
 
 
@@ -36,33 +36,36 @@ def time_steps(dataset: Dataset, path: Path, n_rows: int) -> dict[str, float]:
     """Return CPU nanoseconds a number by step, over whole chunks of ``dataset`` written to a new ``path``.
 
     The loop is a worker's own, block by block, so that caches are as warm as they are there. The parent's
-    part, and waiting for the disk, are not in it.
+    part, and waiting for the disk, are not in it. Writing is what a worker and its thread spend on it.
     """
     encoder = LineEncoder(source_of(dataset).layout)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    path.touch()
+    writer = PlacedWriter(path)
     try:
-        _write_chunk(dataset, encoder, descriptor, 0)  # tables are made, pages are touched
+        _write_chunk(dataset, encoder, writer, 0)  # tables are made, pages are touched
         clock = _Clock()
         n_chunks = max(1, n_rows // CHUNK_ROWS)
         for chunk in range(1, n_chunks + 1):
-            _write_chunk(dataset, encoder, descriptor, chunk, clock)
+            _write_chunk(dataset, encoder, writer, chunk, clock)
     finally:
-        os.close(descriptor)
         path.unlink()
     n_numbers = n_chunks * CHUNK_ROWS * DIMENSION
     return {step: spent_ns / n_numbers for step, spent_ns in clock.spent_ns.items()}
 
 
 def _write_chunk(
-    dataset: Dataset, encoder: LineEncoder, descriptor: int, chunk: int, clock: _Clock | None = None
+    dataset: Dataset, encoder: LineEncoder, writer: PlacedWriter, chunk: int, clock: _Clock | None = None
 ) -> None:
     clock = clock or _Clock()
-    hasher, at = xxhash.xxh3_128(), chunk * CHUNK_ROWS * encoder.layout.line_bytes
+    hasher = xxhash.xxh3_128()
+    writer.begin(chunk * CHUNK_ROWS * encoder.layout.line_bytes)
     for rows in dataset.blocks(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS):
         clock.charge(DRAW)
         data = encoder.encode(rows).data.cast("B")
         clock.charge(ENCODE)
         hasher.update(data)
         clock.charge(HASH)
-        at += os.pwrite(descriptor, data, at)
+        writer.add(data)
         clock.charge(WRITE)
+    writer.wait(writer.end())
+    clock.charge(WRITE)

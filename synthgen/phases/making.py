@@ -15,7 +15,6 @@ Rows never pass through the parent.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from synthgen.generate.dataset import Dataset
 from synthgen.runtime import files
 from synthgen.runtime.interrupts import Interrupts
 from synthgen.runtime.memory import Governor, available_cores
+from synthgen.runtime.placed import Discard, PlacedWriter, Sink
 from synthgen.runtime.pool import Assignment, Channel, Done, Note, Pool, Restarted
 from synthgen.runtime.progress import Progress
 from synthgen.specs import chunk_bounds, n_chunks
@@ -41,8 +41,8 @@ _BASE_BYTES, _WORKER_BYTES = 50_000_000, 32_000_000
 #: What a model adds to them, in its own size: as read, as all workers share it, and in the units of the law;
 #: and in each worker in the units of the law. While those of the isotropic law are made, they take more.
 _MODEL_SHARES = {"isotropic": (6.0, 5.0), "mixture": (5.0, 1.7)}
-#: Chunks a worker holds: one that is made, one to go on with; and one more that waits for its place.
-_IN_FLIGHT, _IN_FLIGHT_PLACED = 2, 3
+#: Chunks a worker holds: one being written, one being made, one to go on with or that waits for its place.
+_IN_FLIGHT = 3
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,12 @@ def run_workers(work: Work, options: GenerateOptions) -> Effort:
     spec, job = work.job.dataset.spec, work.job
     governor = Governor(options.memory_budget_bytes)
     workers = _plan_workers(governor, job, options, n_chunks(work.n_rows))
-    target, in_flight = (_pack_chunks, _IN_FLIGHT_PLACED) if job.is_placed else (_write_chunks, _IN_FLIGHT)
+    target = _pack_chunks if job.is_placed else _write_chunks
     tasks = (Chunk(number, *chunk_bounds(number, spec.count)) for number in work.todo)
     progress = Progress("generate", spec.count, spec.role, quiet=options.quiet)
     done = spec.count - work.n_rows
     progress.start_at(done)
-    with Interrupts() as interrupts, Pool(target, (job,), workers, in_flight=in_flight) as pool:
+    with Interrupts() as interrupts, Pool(target, (job,), workers, in_flight=_IN_FLIGHT) as pool:
         for event in pool.run(tasks, admit=governor.admits):
             if isinstance(event, Done):
                 work.finished(event.task, event.value)
@@ -178,43 +178,27 @@ def _place(event: Note | Restarted | None, placement: Placement, pool: Pool) -> 
 
 
 def _write_chunks(channel: Channel, job: Job) -> None:
-    """Make, encode, write and hash the chunks that come, each in its place (in a worker)."""
-    encoder = job.encoding.open()
-    head_bytes = len(job.encoding.head())
-    descriptor = _open(job.path)
-    while (assignment := channel.get()) is not None:
-        chunk: Chunk = assignment.task
-        at = head_bytes + chunk.start * job.encoding.row_bytes if job.in_place else None
-        with files.explain_os_errors(job.path):
-            written = _write_chunk(encoder.encode(job.dataset, chunk.start, chunk.stop), descriptor, at)
-        channel.done(assignment.number, written)
+    """Make, encode, hash and write the chunks that come, each in its place (in a worker).
 
-
-def _open(path: Path) -> int:
-    with files.explain_os_errors(path):
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-
-
-def _write_chunk(pieces: Iterable[memoryview], descriptor: int, at: int | None) -> Written:
-    """Write a chunk at byte ``at`` (None: the sink has no places)."""
-    hasher, n_bytes = xxhash.xxh3_128(), 0
-    for piece in pieces:
-        hasher.update(piece)
-        left = piece
-        while left:
-            n = os.write(descriptor, left) if at is None else os.pwrite(descriptor, left, at + n_bytes)
-            left, n_bytes = left[n:], n_bytes + n
-    return Written(hasher.hexdigest(), n_bytes)
+    A chunk is reported once it is written, which is while the next one is made.
+    """
+    encoder, head_bytes = job.encoding.open(), len(job.encoding.head())
+    with files.explain_os_errors(job.path):
+        writing = _Writing(channel, PlacedWriter(job.path) if job.in_place else Discard(job.path))
+        while writing.settle() and (assignment := channel.get()) is not None:
+            chunk: Chunk = assignment.task
+            pieces = encoder.encode(job.dataset, chunk.start, chunk.stop)
+            writing.write(assignment.number, pieces, head_bytes + chunk.start * job.encoding.row_bytes)
 
 
 def _pack_chunks(channel: Channel, job: Job) -> None:
-    """Make and encode the chunks that come, ask for their places, write and hash them (in a worker)."""
+    """Make and encode the chunks that come, ask for their places, hash and write them (in a worker)."""
     packer = cast(ChunkPacker, job.encoding.open())
-    descriptor = _open(job.path)
     held: dict[int, tuple[int, memoryview, memoryview]] = {}
     spare: list[memoryview] = []
-    while (message := channel.receive()) is not None:
-        with files.explain_os_errors(job.path):
+    with files.explain_os_errors(job.path):
+        writing = _Writing(channel, PlacedWriter(job.path))
+        while writing.settle() and (message := channel.receive()) is not None:
             if isinstance(message, Assignment):
                 chunk: Chunk = message.task
                 buffer = spare.pop() if spare else np.empty(packer.capacity_bytes, np.uint8).data
@@ -224,6 +208,38 @@ def _pack_chunks(channel: Channel, job: Job) -> None:
             else:
                 number, start = message.value
                 task, buffer, data = held.pop(number)
-                written = _write_chunk([data], descriptor, start)
+                writing.write(task, [data], start)
                 spare.append(buffer)
-                channel.done(task, written)
+
+
+class _Writing:
+    """Chunks on their way into a sink; the last one is reported when the next is made, or none has come."""
+
+    def __init__(self, channel: Channel, sink: Sink) -> None:
+        self._channel, self._sink = channel, sink
+        self._last: tuple[int, int, Written] | None = None
+
+    def write(self, assignment: int, pieces: Iterable[memoryview], at: int) -> None:
+        """Hash and write the chunk of ``assignment`` at byte ``at``; report the one before."""
+        hasher, n_bytes = xxhash.xxh3_128(), 0
+        self._sink.begin(at)
+        for piece in pieces:
+            hasher.update(piece)
+            self._sink.add(piece)
+            n_bytes += len(piece)
+        ticket = self._sink.end()
+        self._report()
+        self._last = assignment, ticket, Written(hasher.hexdigest(), n_bytes)
+
+    def settle(self) -> bool:
+        """Report the last chunk where there is nothing else to do; return True."""
+        if self._last is not None and not self._channel.poll():
+            self._report()
+        return True
+
+    def _report(self) -> None:
+        if self._last is not None:
+            assignment, ticket, written = self._last
+            self._sink.wait(ticket)
+            self._last = None
+            self._channel.done(assignment, written)
