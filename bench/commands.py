@@ -103,11 +103,11 @@ def _children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def save_centroids(folder: Path) -> Path:
-    """Write ``N_CENTROIDS`` random directions of ``DIMENSION`` components to a .npy; return its path."""
-    centroids = np.random.default_rng(7).standard_normal((N_CENTROIDS, DIMENSION))
+def save_centroids(folder: Path, dimension: int = DIMENSION, name: str = "centroids.npy") -> Path:
+    """Write ``N_CENTROIDS`` random directions of ``dimension`` components to a .npy; return its path."""
+    centroids = np.random.default_rng(7).standard_normal((N_CENTROIDS, dimension))
     centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    path = folder / "centroids.npy"
+    path = folder / name
     np.save(path, centroids.astype(np.float32))
     return path
 

@@ -22,6 +22,9 @@ from synthgen.specs import CHUNK_ROWS
 
 _PROBE_S = 0.5
 _NAMES = {"null": "to nowhere", "rows.jsonl": "to a file"}
+#: What a run with workers that make nothing is called, before the name of its output.
+_SATURATED = "saturated "
+_MEASURED = ("elapsed_s", "parent_cpu_s", "sync_cpu_s", "workers_cpu_s")
 _CACHED_BYTES, _UNCACHED_BYTES = 1 << 14, 1 << 26
 
 
@@ -75,12 +78,14 @@ def run(settings: Settings) -> Result:
     runs: list[_Run] = []
     probes: list[_Probe] = []
     with settings.scratch() as folder:
-        centroids = save_centroids(folder)
+        centroids, line = save_centroids(folder), save_centroids(folder, 1, "line.npy")
         for repetition in range(settings.n_repetitions):
             for workers in counts if repetition % 2 == 0 else counts[::-1]:
                 probes.append(_probe(workers))
                 runs.append(_drive(centroids, n_rows, workers, Path("/dev/null")))
                 runs.append(_drive(centroids, n_rows // 4, workers, folder / "rows.jsonl"))
+            for output in (Path("/dev/null"), folder / "rows.npy"):
+                runs.append(_saturate(line, max(100, n_rows // 40), counts[-1], output))
     configuration = {**settings.to_document(), "rows": n_rows, "workers": counts, "law": "isotropic"}
     tables = [_scaling_table(runs, probes, counts), _parent_table(runs, counts)]
     return Result("scaling", configuration, tables, [vars(found) for found in (*runs, *probes)])
@@ -98,17 +103,27 @@ def serial_fraction(speedup: float, n: int) -> float:
 def _drive(centroids: Path, n_rows: int, workers: int, output: Path) -> _Run:
     few_rows = max(CHUNK_ROWS, n_rows // 10)
     few, many = (_time_one(centroids, count, workers, output) for count in (few_rows, n_rows))
-    names = ("elapsed_s", "parent_cpu_s", "sync_cpu_s", "workers_cpu_s")
-    differences = [many[name] - few[name] for name in names]
+    differences = [many[name] - few[name] for name in _MEASURED]
     return _Run(output.name, workers, n_rows - few_rows, *differences)
 
 
-def _time_one(centroids: Path, count: int, workers: int, output: Path) -> dict[str, float]:
+def _time_one(centroids: Path, count: int, workers: int, output: Path, *flags: str) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.driven", str(centroids), str(count), str(workers), str(output)]
-    found: dict[str, float] = run_command(command).report
+    found: dict[str, float] = run_command([*command, *flags]).report
     if output.is_file():
-        remove(output, output.with_suffix(".manifest.json"))
+        remove(output, output.with_suffix(".manifest.json"), output.with_name(f"{output.name}.manifest.json"))
     return found
+
+
+def _saturate(line: Path, n_chunks: int, workers: int, output: Path) -> _Run:
+    """Run a parent whose workers make nothing: it never waits, so that no wake-up is paid for each chunk.
+
+    ``line``: centroids of one component, since the file is as long as if rows were in it.
+    """
+    few_chunks = n_chunks // 10
+    few, many = (_time_one(line, n * CHUNK_ROWS, workers, output, "idle") for n in (few_chunks, n_chunks))
+    differences = [many[name] - few[name] for name in _MEASURED]
+    return _Run(f"{_SATURATED}{output.name}", workers, (n_chunks - few_chunks) * CHUNK_ROWS, *differences)
 
 
 def _probe(processes: int) -> _Probe:
@@ -208,6 +223,14 @@ def _parent_table(runs: Sequence[_Run], counts: Sequence[int]) -> Table:
             syncs = Spread.of(found.sync_cpu_us_a_chunk for found in mine)
             fed = workers.median / parents.median if workers.median and parents.median else None
             rows.append((f"{_NAMES[output]}, {n}", parents, syncs, workers, fed))
+    for output, idle, name in (("null", "null", "to nowhere"), ("rows.jsonl", "rows.npy", "to a file")):
+        last = [found for found in runs if (found.output, found.workers) == (output, counts[-1])]
+        workers = Spread.of(found.workers_cpu_us_a_chunk for found in last)
+        mine = [found for found in runs if found.output == f"{_SATURATED}{idle}"]
+        parents = Spread.of(found.parent_cpu_us_a_chunk for found in mine)
+        syncs = Spread.of(found.sync_cpu_us_a_chunk for found in mine)
+        fed = workers.median / parents.median if workers.median and parents.median else None
+        rows.append((f"{name}, always busy", parents, syncs, workers, fed))
     columns = (
         "output, workers",
         "parent, CPU us a chunk",
@@ -218,6 +241,8 @@ def _parent_table(runs: Sequence[_Run], counts: Sequence[int]) -> Table:
     notes = (
         f"a chunk is {CHUNK_ROWS:,} rows; a parent that is always busy feeds as many workers as its time",
         "a chunk goes into theirs: on paper, beyond the cores of this machine",
+        "always busy: workers that make nothing, so that the parent never waits, and no chunk costs a",
+        "wake-up; beside it the CPU time of workers that do make rows, from above",
     )
     return Table("what the parent costs", columns, rows, notes)
 

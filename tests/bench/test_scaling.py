@@ -21,6 +21,8 @@ def test_scaling(tmp_path: Path) -> None:
     assert [row[0] for row in scaling["rows"]] == list(range(1, len(scaling["rows"]) + 1))
     assert "what limits" in printed or "nothing to compare" in printed
     runs = [found for found in document["measurements"] if "parent_cpu_s" in found]
-    assert {run["output"] for run in runs} == {"null", "rows.jsonl"}
+    outputs = {"null", "rows.jsonl", "saturated null", "saturated rows.npy"}
+    assert {run["output"] for run in runs} == outputs
+    assert [row[0] for row in parent["rows"]][-2:] == ["to nowhere, always busy", "to a file, always busy"]
     probes = [found for found in document["measurements"] if "copied_bytes_per_s" in found]
     assert all(probe["cached_bytes_per_s"] > probe["copied_bytes_per_s"] for probe in probes)
