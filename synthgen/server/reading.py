@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthgen.server.answers import encode, time_of
 from synthgen.server.store import Space, connect_reader
+from synthgen.specs import EMBEDDING_DIMENSION
 
 MAX_PAGE = 1_000
 #: Memories encoded at a time: about 1 MB of JSON with embeddings, one millisecond of work.
@@ -31,6 +33,8 @@ class Page:
     limit: int
     include_embeddings: bool
     tier: str
+    #: By how much tier_counts are too high; never without quirks.
+    n_overstated: int = 0
 
     @property
     def n_returned(self) -> int:
@@ -38,6 +42,11 @@ class Page:
         if self.tier not in ("hot", "all"):
             return 0
         return max(0, min(self.limit, self.n_memories - self.offset))
+
+    @property
+    def columns(self) -> str:
+        """What is read of each memory."""
+        return f"{_BASIC}, embedding" if self.include_embeddings else _BASIC
 
 
 class Readers:
@@ -76,14 +85,12 @@ def read_piece(readers: Readers, page: Page, start: int, stop: int) -> bytes:
     """Return the memories of ordinals [start, stop) as JSON objects with commas between them."""
     if page.space is None or start >= stop:
         return b""
-    columns = f"{_BASIC}, embedding" if page.include_embeddings else _BASIC
     first_row = page.space.first_row
     rows = readers.connection().execute(
-        f"SELECT {columns} FROM memory WHERE row >= ? AND row < ? ORDER BY row",
+        f"SELECT {page.columns} FROM memory WHERE row >= ? AND row < ? ORDER BY row",
         (first_row + start, first_row + stop),
     )
-    listed = [_listed(row) for row in rows.fetchall()]
-    return encode(listed)[1:-1]
+    return encode_listed(rows.fetchall())
 
 
 def page_head() -> bytes:
@@ -93,13 +100,18 @@ def page_head() -> bytes:
 
 def page_tail(page: Page) -> bytes:
     """Return what comes after the last memory of a page."""
-    n_memories = page.n_memories
+    n_memories = page.n_memories + page.n_overstated
     tail = {
         "count": page.n_returned,
         "pagination": {"offset": page.offset, "limit": page.limit, "returned": page.n_returned},
         "tier_counts": {"hot": n_memories, "warm": 0, "cold": 0, "total": n_memories},
     }
     return b"]," + encode(tail)[1:]
+
+
+def encode_listed(rows: Sequence[Sequence[Any]]) -> bytes:
+    """Return ``rows``, each of ``Page.columns``, as JSON objects with commas between them."""
+    return encode([_listed(row) for row in rows])[1:-1]
 
 
 def _listed(row: Sequence[Any]) -> dict[str, Any]:
@@ -142,3 +154,28 @@ def rows_by_key(readers: Readers, keys: Sequence[int]) -> dict[int, tuple[Any, .
         if row is not None:
             found[key] = row
     return found
+
+
+def read_vectors(
+    readers: Readers, space: Space, start: int, stop: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return rows (n,) and embeddings (n, 768) of the ordinals [start, stop) that have one, in order."""
+    found = readers.connection().execute(
+        "SELECT row, embedding FROM memory WHERE row >= ? AND row < ? AND embedding IS NOT NULL ORDER BY row",
+        (space.first_row + start, space.first_row + stop),
+    )
+    return _as_arrays(found.fetchall())
+
+
+def read_vectors_of(readers: Readers, rows: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return those of ``rows`` that have an embedding, (n,), and the embeddings (n, 768), in their order."""
+    connection = readers.connection()
+    query = "SELECT row, embedding FROM memory WHERE row = ?"
+    found = [connection.execute(query, (row,)).fetchone() for row in rows]
+    return _as_arrays([pair for pair in found if pair is not None and pair[1] is not None])
+
+
+def _as_arrays(found: list[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    packed = b"".join([embedding for _, embedding in found])
+    vectors = np.frombuffer(packed, np.float32).reshape(-1, EMBEDDING_DIMENSION)
+    return np.array([row for row, _ in found], np.int64), vectors

@@ -1,4 +1,7 @@
-"""Exact vector search: every vector of a space is compared, a block at a time, so memory is bounded."""
+"""Vector search: exactly, every vector compared, a block at a time; by the index; exactly by the index.
+
+Memory is bounded in each. Cosines that are told are always exact, of vectors as they are stored.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.server.reading import Readers
+from synthgen.server.covering import SpaceIndex, View
+from synthgen.server.reading import Readers, read_vectors, read_vectors_of
 from synthgen.server.store import Space
-from synthgen.specs import EMBEDDING_DIMENSION
 
 #: Vectors of one block: 6 MB of float32.
 BLOCK_ROWS = 2_048
 #: Candidates kept beyond those asked for, before the last word in float64: their order in float32 is
 #: uncertain by about 1e-6.
 SPARE = 64
+#: The same for an index that has to prove itself, and how many it may be asked for before all are compared.
+_SPARE_PROVEN, _MOST_TOLD = 256, 20_000
 
 
 class Match(NamedTuple):
@@ -32,46 +37,102 @@ def nearest(
 
     ``vector`` has shape (768,); where a component is NaN it is unknown, and the cosine is taken over
     the known ones alone. Equal cosines come in the order of the listing. Memories without a vector
-    are left out; so are those that are zero in all known components.
+    are left out; so are those that are zero in all known components. Every vector is read.
     """
-    known = np.isfinite(vector)
-    sought = np.where(known, vector, 0.0)
-    sought /= np.abs(sought).max()
-    sought /= np.linalg.norm(sought)
+    sought = _Sought.of(vector)
+    return sought.rank(readers, _scan(readers, space, range(n_memories), sought, limit + SPARE), limit)
+
+
+def nearest_indexed(
+    readers: Readers, entry: SpaceIndex, n_memories: int, vector: NDArray[np.float64], limit: int
+) -> list[Match]:
+    """As :func:`nearest`, by the index of the space, for a vector without unknown components.
+
+    What the index does not cover is compared exactly; of what it covers, what it finds is, and it may miss
+    some. The cosines are exact. Where there is no index, all is.
+    """
+    sought = _Sought.of(vector)
+    with entry.view() as view:
+        if view.index is not None:
+            _, ordinals = view.index.search(sought.unit, limit + SPARE)
+    if view.index is None:
+        return nearest(readers, entry.space, n_memories, vector, limit)
+    rows = _uncovered(readers, entry.space, view, n_memories, (sought, limit))
+    return sought.rank(readers, np.union1d(rows, ordinals + entry.space.first_row), limit)
+
+
+def nearest_proven(
+    readers: Readers, entry: SpaceIndex, n_memories: int, vector: NDArray[np.float64], limit: int
+) -> list[Match]:
+    """As :func:`nearest`, where the index can prove it: what it has not told of cannot be nearer.
+
+    All its lists are searched. A cosine that it tells is off by a known error at most, so once the last of
+    those wanted is nearer than the last of those told by more than that, none is missing. More are asked for
+    until that is so; where it takes too many, all vectors are compared.
+    """
+    sought, n_told = _Sought.of(vector), limit + _SPARE_PROVEN
+    while n_told <= _MOST_TOLD:
+        with entry.view() as view:
+            index = view.index
+            if index is None or len(index.loose) > _MOST_TOLD:
+                break
+            others = np.fromiter(index.loose, np.int64, len(index.loose))
+            cosines, ordinals = index.search(sought.unit, n_told, all_lists=True)
+        rows = np.union1d(others, ordinals) + entry.space.first_row
+        rows = np.union1d(rows, _uncovered(readers, entry.space, view, n_memories, (sought, limit)))
+        matches = sought.rank(readers, rows, limit)
+        is_all = len(ordinals) < n_told
+        if is_all or (len(matches) == limit and matches[-1].cosine > cosines[-1] + index.error):
+            return matches
+        n_told *= 4
+    return nearest(readers, entry.space, n_memories, vector, limit)
+
+
+def _uncovered(
+    readers: Readers, space: Space, view: View, n_memories: int, wanted: tuple[_Sought, int]
+) -> NDArray[np.int64]:
+    """Return the rows that may be nearest of those that an index says nothing of."""
+    sought, limit = wanted
+    rest = _scan(readers, space, range(view.n_covered, n_memories), sought, limit + SPARE)
+    return np.union1d(rest, np.array(view.stale, np.int64) + space.first_row)
+
+
+class _Sought(NamedTuple):
+    """A vector to compare others with: of length 1 (768,) float64, zero where it is not known."""
+
+    vector: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, vector: NDArray[np.float64]) -> _Sought:
+        known = np.isfinite(vector)
+        sought = np.where(known, vector, 0.0)
+        sought /= np.abs(sought).max()
+        return cls(sought / np.linalg.norm(sought), known)
+
+    @property
+    def unit(self) -> NDArray[np.float32]:
+        return self.vector.astype(np.float32)
+
+    def rank(self, readers: Readers, rows: NDArray[np.int64], limit: int) -> list[Match]:
+        """Return the ``limit`` nearest of ``rows``, by cosines in float64."""
+        found, vectors = read_vectors_of(readers, rows.tolist())
+        cosines = _cosines_in_double(vectors * self.known, self.vector)
+        order = np.lexsort((found, -cosines))[:limit]
+        return [Match(int(found[i]), float(cosines[i])) for i in order if np.isfinite(cosines[i])]
+
+
+def _scan(readers: Readers, space: Space, ordinals: range, sought: _Sought, keep: int) -> NDArray[np.int64]:
+    """Return the ``keep`` rows of ``ordinals`` that are nearest in float32, a block at a time."""
     rows, cosines = np.empty(0, np.int64), np.empty(0, np.float32)
-    for start in range(0, n_memories, BLOCK_ROWS):
-        block_rows, block = _read_block(readers, space, start, min(start + BLOCK_ROWS, n_memories))
+    for start in ordinals[::BLOCK_ROWS]:
+        stop = min(start + BLOCK_ROWS, ordinals.stop)
+        block_rows, block = read_vectors(readers, space, start, stop)
         rows = np.concatenate((rows, block_rows))
-        cosines = np.concatenate((cosines, _cosines(block, sought, known)))
-        best = _best(cosines, limit + SPARE)
+        cosines = np.concatenate((cosines, _cosines(block, sought.vector, sought.known)))
+        best = _best(cosines, keep)
         rows, cosines = rows[best], cosines[best]
-    rows, vectors = _read_rows(readers, rows.tolist())
-    return _rank(rows, vectors, sought, known)[:limit]
-
-
-def _read_block(
-    readers: Readers, space: Space, start: int, stop: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    found = readers.connection().execute(
-        "SELECT row, embedding FROM memory WHERE row >= ? AND row < ? AND embedding IS NOT NULL ORDER BY row",
-        (space.first_row + start, space.first_row + stop),
-    )
-    return _as_arrays(found.fetchall())
-
-
-def _read_rows(readers: Readers, rows: list[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    connection = readers.connection()
-    found = [
-        connection.execute("SELECT row, embedding FROM memory WHERE row = ?", (row,)).fetchone()
-        for row in rows
-    ]
-    return _as_arrays([pair for pair in found if pair[1] is not None])  # replaced by one without, meanwhile
-
-
-def _as_arrays(found: list[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    packed = b"".join([embedding for _, embedding in found])
-    vectors = np.frombuffer(packed, np.float32).reshape(-1, EMBEDDING_DIMENSION)
-    return np.array([row for row, _ in found], np.int64), vectors
+    return rows
 
 
 def _cosines(
@@ -102,14 +163,3 @@ def _best(cosines: NDArray[np.float32], keep: int) -> NDArray[np.intp]:
     if len(cosines) <= keep:
         return np.arange(len(cosines))
     return np.sort(np.argpartition(-cosines, keep)[:keep])
-
-
-def _rank(
-    rows: NDArray[np.int64],
-    vectors: NDArray[np.float32],
-    sought: NDArray[np.float64],
-    known: NDArray[np.bool_],
-) -> list[Match]:
-    cosines = _cosines_in_double(vectors * known, sought)
-    order = np.lexsort((rows, -cosines))
-    return [Match(int(rows[i]), float(cosines[i])) for i in order if np.isfinite(cosines[i])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 
@@ -11,6 +11,7 @@ from synthgen.server.answers import now_us
 from synthgen.server.requests import Memory
 from synthgen.server.store import Space
 from synthgen.server.texts import TextIndex
+from synthgen.server.vectors import size_for
 
 #: Rows of one INSERT. One statement for many rows costs a third less than one each, and gives the
 #: interpreter lock back once instead of once a row; each length is prepared once and kept.
@@ -53,12 +54,14 @@ class RowWriter:
     def __init__(self, connection: sqlite3.Connection, texts: TextIndex) -> None:
         self._connection = connection
         self._texts = texts
+        (self._change,) = connection.execute("SELECT ifnull(max(change), 0) FROM replaced").fetchone()
 
-    def commit(self, memories: Sequence[Memory], spaces: dict[str, Space]) -> None:
+    def commit(self, memories: Sequence[Memory], spaces: dict[str, Space]) -> dict[int, int]:
         """Make ``memories`` durable, then bring ``spaces`` up to date.
 
-        Of two with the same space and id the later one counts. Raises sqlite3.Error, perhaps with the
-        transaction still open; ``spaces`` is then unchanged.
+        Returns the rows of known memories that were replaced, each with the number of that change: numbers
+        ascend, also over restarts. Of two with the same space and id the later one counts. Raises
+        sqlite3.Error, perhaps with the transaction still open; ``spaces`` is then unchanged.
         """
         groups: dict[str, dict[str, Memory]] = {}
         for memory in memories:
@@ -66,8 +69,8 @@ class RowWriter:
         if len(groups) == 1 and len(memories) <= MAX_STATEMENT_ROWS:
             ((name, group),) = groups.items()
             if name in spaces and self._append_at_once(spaces[name], list(group.values())):
-                return
-        self._commit_groups(groups, spaces)
+                return {}
+        return self._commit_groups(groups, spaces)
 
     def _append_at_once(self, space: Space, memories: list[Memory]) -> bool:
         """Commit new memories by one statement; return False, nothing done, if any is known.
@@ -83,19 +86,22 @@ class RowWriter:
         space.n_memories += len(memories)
         return True
 
-    def _commit_groups(self, groups: dict[str, dict[str, Memory]], spaces: dict[str, Space]) -> None:
+    def _commit_groups(
+        self, groups: dict[str, dict[str, Memory]], spaces: dict[str, Space]
+    ) -> dict[int, int]:
         self._connection.execute("BEGIN IMMEDIATE")
-        grown = []
+        grown, replaced = [], dict[int, int]()
         for name, group in groups.items():
             space = spaces.get(name) or insert_space(self._connection, name)
-            grown.append((space, self._write(space, list(group.values()))))
+            grown.append((space, self._write(space, list(group.values()), replaced)))
         self._connection.execute("COMMIT")
         for space, n_new in grown:
             space.n_memories += n_new
             spaces[space.name] = space
+        return replaced
 
-    def _write(self, space: Space, memories: list[Memory]) -> int:
-        """Write memories of distinct ids into one space; return how many were new."""
+    def _write(self, space: Space, memories: list[Memory], replaced: dict[int, int]) -> int:
+        """Write memories of distinct ids into one space; return how many were new, add the others' rows."""
         known: dict[str, int] = {}
         for part in _parts(memories):
             ids = [memory.id for memory in part]
@@ -103,7 +109,8 @@ class RowWriter:
                 self._connection.execute(_probe_statement(len(ids)), (space.number, *ids)).fetchall()
             )
         if known:
-            self._replace(space, [(known[memory.id], memory) for memory in memories if memory.id in known])
+            found = [(known[memory.id], memory) for memory in memories if memory.id in known]
+            replaced.update(self._replace(space, found))
             memories = [memory for memory in memories if memory.id not in known]
         self._append(space, memories)
         return len(memories)
@@ -126,12 +133,19 @@ class RowWriter:
             self._connection.execute(_insert_statement(len(part)), tuple(chain.from_iterable(values)))
             row += len(part)
 
-    def _replace(self, space: Space, found: list[tuple[int, Memory]]) -> None:
+    def _replace(self, space: Space, found: list[tuple[int, Memory]]) -> Iterator[tuple[int, int]]:
+        """Replace memories; yield the row and the number of each change."""
         for row, memory in found:
+            self._change += 1
+            if size_for(space.n_memories) is not None:  # there is an index, or one under way
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO replaced (row, change) VALUES (?, ?)", (row, self._change)
+                )
             self._texts.replace(space, row, memory.content)
             self._connection.execute(
                 _UPDATE, (memory.confidence, *memory[4:8], memory.content, memory.embedding, row)
             )
+            yield row, self._change
 
 
 def _parts(memories: Sequence[Memory]) -> Iterable[Sequence[Memory]]:

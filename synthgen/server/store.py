@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from synthgen.runtime.files import explain_os_errors, publish
 DATABASE_NAME = "memories.db"
 #: "SyGn", so that the file tells whose it is (PRAGMA application_id).
 APPLICATION_ID = 0x53_79_47_6E
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 ORDINAL_BITS = 40
 #: Two memories of 3.3 kB fit a page; with SQLite's 4,096 bytes a fifth of each page stayed empty.
@@ -31,6 +32,23 @@ BUSY_TIMEOUT_S = 30.0
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\x00"
+
+#: What version 2 has beside version 1. An index of vectors is a file beside the database, which alone says
+#: whether it counts: a copy of the database without it, or an older one in its place, makes it anew.
+_VECTOR_INDEX = """
+CREATE TABLE vector_index (
+    space INTEGER PRIMARY KEY REFERENCES space (number),
+    generation INTEGER NOT NULL,          -- part of the file's name
+    n_covered INTEGER NOT NULL,           -- memories from ordinal 0 on that it holds
+    loose TEXT NOT NULL,                  -- JSON: ordinals that it holds badly
+    bytes INTEGER NOT NULL,
+    xxh3_128 TEXT NOT NULL                -- of the file
+);
+CREATE TABLE replaced (                   -- memories that were replaced since then
+    row INTEGER PRIMARY KEY,
+    change INTEGER NOT NULL               -- ascending
+);
+"""
 
 _SCHEMA = f"""
 BEGIN EXCLUSIVE;
@@ -61,6 +79,7 @@ CREATE VIEW memories AS
         strftime('%Y-%m-%dT%H:%M:%fZ', memory.stored_at_us / 1000000.0, 'unixepoch') AS stored_at,
         length(memory.embedding) / 4 AS dimension, memory.embedding
     FROM memory JOIN space ON space.number = memory.space;
+{_VECTOR_INDEX}
 CREATE TABLE database (id TEXT NOT NULL);  -- tells this database from one made anew in the same place
 INSERT INTO database VALUES (lower(hex(randomblob(8))));
 PRAGMA application_id = {APPLICATION_ID};
@@ -88,12 +107,21 @@ class Space:
 def prepare_database(path: Path) -> None:
     """Make the database at ``path``, or see that it is ours.
 
-    Raises InputError, having touched nothing, for any other file and for another schema version.
+    Raises InputError, having touched nothing, for any other file, for another schema version, and for a
+    log without its database, which SQLite would play into a new one.
     """
     with explain_os_errors(path):
         header = _read_header(path)
-    if header:
-        _check_header(path, header)
+        log = path.with_name(f"{path.name}-wal")
+        if header is None and log.exists() and log.stat().st_size:
+            raise InputError(
+                "the log of a database that is not there: its last memories are in it alone",
+                where=str(log),
+                next_step=f"put {path.name} back, or remove the log to begin anew",
+            )
+    if header is not None:
+        if _check_header(path, header) < SCHEMA_VERSION:
+            _upgrade(path)
         return
     partial = path.with_name(f".{path.name}.partial")
     with explain_os_errors(partial):
@@ -123,14 +151,25 @@ def _create(path: Path) -> None:
         connection.close()
 
 
-def _read_header(path: Path) -> bytes:
+def _upgrade(path: Path) -> None:
+    """Give a database of version 1 what it lacks, in one transaction."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        try:
+            version = f"PRAGMA user_version = {SCHEMA_VERSION};"
+            connection.executescript(f"BEGIN EXCLUSIVE; {_VECTOR_INDEX} {version} COMMIT;")
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
+
+
+def _read_header(path: Path) -> bytes | None:
     if not path.exists():
-        return b""
+        return None
     with path.open("rb") as file:
         return file.read(_HEADER_BYTES)
 
 
-def _check_header(path: Path, header: bytes) -> None:
+def _check_header(path: Path, header: bytes) -> int:
+    """Return the schema version, one that this program reads; InputError otherwise."""
     # Offsets: SQLite's file format, section 1.3 (user version at 60, application id at 68).
     if not header.startswith(_MAGIC) or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise InputError(
@@ -139,12 +178,28 @@ def _check_header(path: Path, header: bytes) -> None:
             next_step="choose another --data-dir; the file was left as it is",
         )
     version = int.from_bytes(header[60:64], "big")
-    if version != SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise InputError(
-            f"the database has schema version {version}, this program reads {SCHEMA_VERSION}",
+            f"the database has schema version {version}, this program reads 1 to {SCHEMA_VERSION}",
             where=str(path),
             next_step="use the synthgen that made it, or another --data-dir; the file was left as it is",
         )
+    return version
+
+
+@contextlib.contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Raise InputError for what SQLite says of a damaged database, ResourceError for the rest."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise _unusable(path, error) from error
+    except sqlite3.DatabaseError as error:
+        raise InputError(
+            f"the database is damaged ({error})",
+            where=str(path),
+            next_step="restore a backup, or choose another --data-dir; the file was left as it is",
+        ) from error
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> ResourceError:

@@ -1,0 +1,368 @@
+"""Indexes follow the store: nothing stored is missed, whatever an index holds, and whatever is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from synthgen.server import indexing, vectors
+from synthgen.server.indexing import FOLDER_NAME
+from synthgen.server.recall import Match, nearest, nearest_indexed, nearest_proven
+from synthgen.server.requests import Memory
+from synthgen.server.state import State
+from synthgen.server.store import Space, prepare_database
+from synthgen.server.vectors import Size
+from synthgen.wiki.foundation import load_foundation
+from tests.server.client import Client, numbers
+from tests.server.test_vectors import clustered
+from tests.serverproc import running_server
+
+SMALL, LARGE = Size(300, 8, 4), Size(2_000, 16, 6)
+ROWS = clustered(2_600)
+
+
+@pytest.fixture(autouse=True)
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "SIZES", (SMALL, LARGE))
+    monkeypatch.setattr(indexing, "QUIET_S", 0.02)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "memories.db"
+    prepare_database(path)
+    return path
+
+
+@asynccontextmanager
+async def opened(database: Path) -> AsyncIterator[State]:
+    state = State(database, asyncio.get_running_loop())
+    state.start()
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+async def store(
+    state: State, found: Iterable[tuple[int, NDArray[np.float32] | None]], space: str = "s"
+) -> None:
+    memories = [
+        Memory(space, str(name), "x", 0.5, 0, 0, "semantic", None, None if row is None else row.tobytes())
+        for name, row in found
+    ]
+    for start in range(0, len(memories), 200):
+        await asyncio.gather(*(state.writer.store(memory) for memory in memories[start : start + 200]))
+
+
+async def caught_up(state: State) -> None:
+    deadline_s = time.monotonic() + 60
+    while state.indexer.lag:
+        assert time.monotonic() < deadline_s, (state.indexer.lag, state.indexer.last_error)
+        await asyncio.sleep(0.01)
+
+
+async def ask(
+    state: State, search: Callable[..., list[Match]], query: NDArray[np.float32], limit: int = 10
+) -> list[int]:
+    """Return the ordinals of what a search finds."""
+    space = state.writer.spaces["s"]
+    where = space if search is nearest else state.indexer.of(space)
+    found = await state.search(search, where, space.n_memories, query.astype(np.float64), limit)
+    return [match.row - space.first_row for match in found]
+
+
+async def check(state: State, stored: NDArray[np.float32], n_queries: int = 12) -> None:
+    """Assert that the proven search is the exact one, and that the index misses hardly anything."""
+    n_found = 0
+    for query in clustered(n_queries, seed=5):
+        truth = np.argsort(-(vectors.normalise(stored) @ query))[:10].tolist()
+        assert await ask(state, nearest_proven, query) == await ask(state, nearest, query) == truth
+        n_found += len(set(truth) & set(await ask(state, nearest_indexed, query)))
+    assert n_found >= 0.88 * 10 * n_queries
+
+
+def run(body: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(body())  # type: ignore[arg-type]
+
+
+def index_of(state: State) -> vectors.VectorIndex | None:
+    return state.indexer.of(state.writer.spaces["s"]).index
+
+
+def test_it_grows_from_no_index_over_a_small_one_to_a_large_one(database: Path) -> None:
+    async def body() -> None:
+        async with opened(database) as state:
+            for stop, size in ((250, None), (900, SMALL), (1_900, SMALL), (2_600, LARGE)):
+                start = state.writer.spaces["s"].n_memories if "s" in state.writer.spaces else 0
+                await store(state, enumerate(ROWS[start:stop], start))
+                await check(state, ROWS[:stop], 4)  # at once, however far the index is
+                await caught_up(state)
+                index = index_of(state)
+                assert (index.size if index else None) == size
+                await check(state, ROWS[:stop])
+
+    run(body)
+
+
+def test_while_it_lags_everything_is_found(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:700]))
+            assert state.indexer.lag == 700 and index_of(state) is None
+            await check(state, ROWS[:700])
+            monkeypatch.undo()
+            monkeypatch.setattr(vectors, "SIZES", (SMALL, LARGE))
+            await caught_up(state)
+            monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
+            await store(state, enumerate(ROWS[700:1_500], 700))
+            assert state.indexer.lag == 800 and index_of(state) is not None
+            for row in (0, 699, 700, 1_499):
+                assert (await ask(state, nearest_indexed, ROWS[row], 1)) == [row]
+            await check(state, ROWS[:1_500])
+
+    run(body)
+
+
+def test_replaced_vectors_are_found_where_they_are(database: Path) -> None:
+    """Before the index knows of them, after it does, and when the server was started anew in between."""
+    changed = ROWS[:1_000].copy()
+    changed[::7] = clustered(143, seed=8)
+
+    async def replace() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:1_000]))
+            await caught_up(state)
+        async with opened(database) as state:
+            assert state.indexer.lag == 0 and index_of(state) is not None
+            await store(state, [(row, changed[row]) for row in range(0, 1_000, 7)])
+            await check(state, changed)
+            await caught_up(state)
+            await check(state, changed)
+
+    async def look() -> None:
+        async with opened(database) as state:
+            await check(state, changed)
+
+    run(replace)
+    run(look)
+
+
+def test_what_was_replaced_after_the_file_is_known_after_a_kill(database: Path, tmp_path: Path) -> None:
+    """A copy of folder and database taken while the server runs is what a kill would leave."""
+    changed = ROWS[:1_000].copy()
+    changed[5:300:9] = clustered(33, seed=9)
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:1_000]))
+            await caught_up(state)
+        async with opened(database) as state:
+            state.indexer._try = lambda act: time.sleep(0.01)  # type: ignore[method-assign]  # killed before
+            await store(state, [(row, changed[row]) for row in range(5, 300, 9)])
+            (tmp_path / "left").mkdir()
+            for path in (database, database.with_name("memories.db-wal")):
+                shutil.copy(path, tmp_path / "left" / path.name)
+            shutil.copytree(database.with_name(FOLDER_NAME), tmp_path / "left" / FOLDER_NAME)
+        async with opened(tmp_path / "left" / "memories.db") as state:
+            assert index_of(state) is not None and state.indexer.of(state.writer.spaces["s"]).n_saved == 1_000
+            await check(state, changed)
+            await caught_up(state)
+            await check(state, changed)
+
+    run(body)
+
+
+def test_memories_without_vectors_are_passed_over(database: Path) -> None:
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, ((name, None) for name in range(400)))
+            await caught_up(state)
+            assert index_of(state) is None
+            await store(state, ((name, ROWS[name] if name % 2 else None) for name in range(400, 1_200)))
+            await caught_up(state)
+            assert await ask(state, nearest_indexed, ROWS[777], 1) == [777]
+            await store(state, [(777, None), (778, ROWS[777])])
+            assert await ask(state, nearest_indexed, ROWS[777], 1) == [778]
+            await caught_up(state)
+            assert await ask(state, nearest_proven, ROWS[777], 1) == [778]
+
+    run(body)
+
+
+def lose(folder: Path, database: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def damage(folder: Path, database: Path) -> None:
+    [path] = folder.iterdir()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(folder: Path, database: Path) -> None:
+    [path] = folder.iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def exchange(folder: Path, database: Path) -> None:
+    """Another database's index, whose name is the same."""
+    [path] = folder.iterdir()
+    path.write_bytes(path.read_bytes().replace(b"\x3c\x3c", b"\x3d\x3c"))
+
+
+def restore_older(folder: Path, database: Path) -> None:
+    """The database of a backup, beside an index that is newer."""
+    shutil.copy(database.with_name("backup.db"), database)
+
+
+@pytest.mark.parametrize("fault", [lose, damage, cut, exchange, restore_older])
+def test_a_lost_or_stale_index_is_made_anew(database: Path, fault: Callable[[Path, Path], None]) -> None:
+    changed = ROWS[:1_000].copy()
+    changed[3:9] = clustered(6, seed=11)
+    is_older = fault is restore_older
+
+    async def fill() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:1_000]))
+            await caught_up(state)
+        shutil.copy(database, database.with_name("backup.db"))
+        async with opened(database) as state:
+            await store(state, [(row, changed[row]) for row in range(3, 9)])
+            await caught_up(state)
+
+    async def look() -> None:
+        async with opened(database) as state:
+            assert state.indexer.of(state.writer.spaces["s"]).n_covered == 0, "the file was believed"
+            stored = ROWS[:1_000] if is_older else changed
+            await check(state, stored)
+            await caught_up(state)
+            assert index_of(state) is not None
+            await check(state, stored)
+
+    run(fill)
+    assert len(list(database.with_name(FOLDER_NAME).iterdir())) == 1, "the file before was left"
+    fault(database.with_name(FOLDER_NAME), database)
+    run(look)
+
+
+def test_an_index_that_cannot_be_kept_hinders_nobody(
+    database: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    database.with_name(FOLDER_NAME).write_text("a file has the name of the folder")
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:1_000]))
+            await check(state, ROWS[:1_000], 4)
+
+    run(body)
+    assert "synthgen serve: index of vectors: " in capfd.readouterr().err
+
+    async def again() -> None:
+        async with opened(database) as state:
+            await check(state, ROWS[:1_000], 4)
+
+    run(again)
+
+
+def test_spaces_have_indexes_of_their_own(database: Path) -> None:
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:500]))
+            await store(state, enumerate(ROWS[500:1_100]), "other")
+            await caught_up(state)
+            await check(state, ROWS[:500])
+        async with opened(database) as state:
+            assert {state.indexer.of(space).n_covered for space in state.writer.spaces.values()} == {
+                0,
+                500,
+                600,
+            }
+            await check(state, ROWS[:500])
+
+    run(body)
+
+
+def test_a_database_of_version_1_is_given_what_it_lacks(database: Path) -> None:
+    async def fill() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:400]))
+
+    run(fill)
+    connection = sqlite3.connect(database)
+    connection.executescript("DROP TABLE vector_index; DROP TABLE replaced; PRAGMA user_version = 1;")
+    connection.close()
+    prepare_database(database)
+
+    async def look() -> None:
+        async with opened(database) as state:
+            await caught_up(state)
+            await check(state, ROWS[:400], 4)
+
+    run(look)
+
+
+def spaces_of(state: State) -> list[Space]:
+    return list(state.writer.spaces.values())
+
+
+def test_real_vectors_over_the_wire(tmp_path: Path) -> None:
+    """The running server at its own sizes: lag told, found, found again after a restart and after a kill."""
+    titles, steps = load_foundation()
+    rows = vectors.normalise(steps[:5_200].astype(np.float32))
+    database = tmp_path / "data" / "memories.db"
+    database.parent.mkdir()
+    prepare_database(database)
+
+    async def fill() -> None:
+        async with opened(database) as state:
+            await store(state, zip(titles, rows[:5_000], strict=False), "real")
+
+    run(fill)
+
+    def recalled(client: Client, row: int, **more: str) -> list[str]:
+        answer = client.get(
+            "/api/v1/memories/recall",
+            space="real",
+            embedding=str(numbers(rows[row])),
+            max_results="10",
+            **more,
+        ).json
+        return [item["id"] for part in ("vivid", "associated") for item in answer["memories"][part]]
+
+    def look(client: Client) -> None:
+        deadline_s = time.monotonic() + 60
+        while client.get("/health").json["index_lag"]:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        n_found = 0
+        for row in range(0, 5_200, 260):
+            stored = rows[:5_000]
+            truth = [titles[i] for i in np.argsort(-(stored @ rows[row]))[:10]]
+            assert recalled(client, row, mode="exact") == truth
+            n_found += len(set(truth) & set(recalled(client, row)))
+        assert n_found >= 0.95 * 200
+
+    for _ in range(2):
+        with running_server(tmp_path / "data") as server, Client(server.port) as client:
+            look(client)
+            server.kill()
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        look(client)
+        assert server.stop() == 0
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        assert client.get("/health").json["index_lag"] == 0
+        look(client)
