@@ -24,6 +24,7 @@ from synthgen.server.reading import Readers, read_vectors, read_vectors_of
 from synthgen.server.saved import delete_others, load_index, save_index
 from synthgen.server.store import ORDINAL_BITS, Space
 from synthgen.server.vectors import VectorIndex, normalise, size_for
+from synthgen.specs import EMBEDDING_DIMENSION
 
 FOLDER_NAME = "index"
 #: Memories added at a time: some ten milliseconds, in which an index can also be searched.
@@ -32,6 +33,8 @@ PIECE_ROWS = 2_048
 QUIET_S = 0.3
 #: A file is written anew when an index has grown by this share, and at the end.
 _SAVE_GROWTH = 0.5
+#: It is written anew, too, when nothing was stored for so long.
+_SAVE_IDLE_S = 10.0
 #: After a failure the index is left alone so long.
 _PAUSE_S = 30.0
 #: Of nice(2): the index gives way to requests.
@@ -105,7 +108,8 @@ class Indexer:
         with contextlib.suppress(AttributeError, OSError):  # of this thread alone: Linux
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while not self._stopping:
-            self._event.wait()
+            if not self._event.wait(_SAVE_IDLE_S):
+                self._try(self._save_all)
             self._event.clear()
             while not self._stopping and self.lag:
                 if self._is_due():
@@ -151,8 +155,7 @@ class Indexer:
         ordinals = range(space.n_memories)
         size = size_for(len(ordinals))
         assert size is not None, "only then is an index made"
-        spread = np.linspace(0, len(ordinals) - 1, size.n_sample).astype(np.int64)
-        sample = self._read_these(space, np.unique(spread).tolist())[1]
+        sample = self._sample(space, len(ordinals), size.n_sample)
         if len(sample) < size.n_lists:  # hardly any memory has a vector: to compare them all is quick
             entry.settle(ordinals, change)
             return
@@ -163,6 +166,16 @@ class Indexer:
             index.add(*self._read(space, ordinals[start : start + PIECE_ROWS]))
         entry.settle(ordinals, change, index)
         entry.n_saved = 0
+
+    def _sample(self, space: Space, n_memories: int, n_rows: int) -> NDArray[np.float32]:
+        """Return vectors from all over the space, about ``n_rows``, those that are there."""
+        ordinals = np.unique(np.linspace(0, n_memories - 1, n_rows).astype(np.int64)).tolist()
+        sample, n_read = np.empty((len(ordinals), EMBEDDING_DIMENSION), np.float32), 0
+        for start in range(0, len(ordinals), PIECE_ROWS):
+            found = self._read_these(space, ordinals[start : start + PIECE_ROWS])[1]
+            sample[n_read : n_read + len(found)] = found
+            n_read += len(found)
+        return sample[:n_read]
 
     def _extend(self, entry: SpaceIndex) -> None:
         """Add the next piece of what was stored since."""

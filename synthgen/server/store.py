@@ -38,7 +38,7 @@ _MAGIC = b"SQLite format 3\x00"
 _VECTOR_INDEX = """
 CREATE TABLE vector_index (
     space INTEGER PRIMARY KEY REFERENCES space (number),
-    generation INTEGER NOT NULL,          -- part of the file's name
+    generation INTEGER NOT NULL,          -- part of its file's name
     n_covered INTEGER NOT NULL,           -- memories from ordinal 0 on that it holds
     loose TEXT NOT NULL,                  -- JSON: ordinals that it holds badly
     bytes INTEGER NOT NULL,
@@ -152,11 +152,16 @@ def _create(path: Path) -> None:
 
 
 def _upgrade(path: Path) -> None:
-    """Give a database of version 1 what it lacks, in one transaction."""
+    """Give a database of version 1 what it lacks, in one transaction; once, also after a kill."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         try:
-            version = f"PRAGMA user_version = {SCHEMA_VERSION};"
-            connection.executescript(f"BEGIN EXCLUSIVE; {_VECTOR_INDEX} {version} COMMIT;")
+            connection.execute("BEGIN EXCLUSIVE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version < SCHEMA_VERSION:
+                for statement in _VECTOR_INDEX.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
 

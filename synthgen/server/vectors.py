@@ -67,11 +67,11 @@ def import_faiss() -> ModuleType:
 
 
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``vectors`` (n, 768) at length 1; none may be zero. Lengths are taken in float64."""
-    scale = np.abs(vectors).max(axis=1, keepdims=True)
-    scaled = vectors / scale  # squares of the largest float32 would overflow, of the least vanish
-    lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64))
-    unit: NDArray[np.float32] = (scaled / lengths[:, None]).astype(np.float32)
+    """Return ``vectors`` (n, 768) at length 1; none may be zero."""
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    if not ((squares > 1e-30) & (squares < 1e30)).all():  # they overflow or vanish in float32
+        return normalise(vectors / np.abs(vectors).max(axis=1, keepdims=True))
+    unit: NDArray[np.float32] = (vectors / np.sqrt(squares)[:, None]).astype(np.float32, copy=False)
     return unit
 
 
@@ -195,5 +195,6 @@ class VectorIndex:
         """Return the distance (n,) of each vector to what is kept of it: no cosine to it is off by more."""
         differences = vectors - self._ivf.quantizer.reconstruct_batch(lists)
         kept = self._ivf.sq.decode(self._ivf.sq.compute_codes(differences))
-        errors: NDArray[np.float32] = np.sqrt(np.square(differences - kept).sum(axis=1))
+        differences -= kept
+        errors: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", differences, differences))
         return errors

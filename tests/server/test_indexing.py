@@ -266,6 +266,7 @@ def test_an_index_that_cannot_be_kept_hinders_nobody(
     async def body() -> None:
         async with opened(database) as state:
             await store(state, enumerate(ROWS[:1_000]))
+            await caught_up(state)
             await check(state, ROWS[:1_000], 4)
 
     run(body)
@@ -304,8 +305,13 @@ def test_a_database_of_version_1_is_given_what_it_lacks(database: Path) -> None:
     run(fill)
     connection = sqlite3.connect(database)
     connection.executescript("DROP TABLE vector_index; DROP TABLE replaced; PRAGMA user_version = 1;")
-    connection.close()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     prepare_database(database)
+    # While this connection is open the log is not copied into the file, as after a kill.
+    connection.execute("SELECT count(*) FROM vector_index")
+    assert int.from_bytes(database.read_bytes()[60:64], "big") == 1
+    prepare_database(database)
+    connection.close()
 
     async def look() -> None:
         async with opened(database) as state:
@@ -366,3 +372,22 @@ def test_real_vectors_over_the_wire(tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as server, Client(server.port) as client:
         assert client.get("/health").json["index_lag"] == 0
         look(client)
+
+
+def test_what_was_added_is_saved_when_nothing_more_comes(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "_SAVE_IDLE_S", 0.1)
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:1_000]))
+            await caught_up(state)
+            await store(state, enumerate(ROWS[1_000:1_050], 1_000))  # too few for that by themselves
+            await caught_up(state)
+            entry, deadline_s = state.indexer.of(state.writer.spaces["s"]), time.monotonic() + 60
+            while entry.n_saved < 1_050:
+                assert time.monotonic() < deadline_s
+                await asyncio.sleep(0.02)
+
+    run(body)
