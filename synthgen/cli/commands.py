@@ -49,7 +49,10 @@ def run_serve(flags: argparse.Namespace) -> int:
     """The embedded server."""
     from synthgen.phases.serve import serve
 
-    return serve(ServeSpec(flags.data_dir, flags.host, flags.port, flags.stop_on_stdin_eof, flags.json))
+    spec = ServeSpec(
+        flags.data_dir, flags.host, flags.port, flags.stop_on_stdin_eof, flags.json, quirks=flags.quirks
+    )
+    return serve(spec)
 
 
 def run_centroids(flags: argparse.Namespace) -> int:

@@ -79,6 +79,11 @@ def _add_serve(parsers: Any) -> None:
         "--data-dir", type=named_path, required=True, help="the database's folder, made if missing"
     )
     parser.add_argument("--stop-on-stdin-eof", action="store_true", help="stop when standard input ends")
+    parser.add_argument(
+        "--quirks",
+        metavar="NAME[,NAME]",
+        help="misbehave on purpose, as Engram was measured to: engram for all of it; a wrong name lists them",
+    )
 
 
 def _add_centroids(parsers: Any) -> None:

@@ -21,10 +21,18 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
     parser.add_argument("--stop-on-stdin-eof", action="store_true", help="stop when standard input ends")
     parser.add_argument("--json", action="store_true", dest="as_json")
+    parser.add_argument("--quirks", metavar="NAME[,NAME]", help="misbehave as Engram was measured to")
     flags = parser.parse_args()
     try:
         return serve(
-            ServeSpec(flags.data_dir, flags.host, flags.port, flags.stop_on_stdin_eof, flags.as_json)
+            ServeSpec(
+                flags.data_dir,
+                flags.host,
+                flags.port,
+                flags.stop_on_stdin_eof,
+                flags.as_json,
+                flags.quirks,
+            )
         )
     except SynthgenError as error:
         print(f"synthgen serve: {error}", file=sys.stderr)

@@ -21,6 +21,8 @@ class ServeSpec:
     #: Stop when standard input ends: how a parent's death, however sudden, ends its server.
     stop_on_stdin_eof: bool = False
     as_json: bool = False
+    #: Names of what the server shall do wrong on purpose (server/quirks.py has them); None: nothing.
+    quirks: str | None = None
 
     def __post_init__(self) -> None:
         check_integer("--port", self.port, 0, 65535)

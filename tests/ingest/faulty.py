@@ -2,7 +2,7 @@
 
 It runs an asyncio loop in a thread. ``misbehave(n, row)`` is asked what to do to the n-th POST (0-based,
 counted over all connections), before its body is read (row -1) and after; None means to behave. ``lie``
-distorts what is stored or listed.
+distorts what is stored or listed, in ways that `synthgen serve --quirks` does not (see test_quirks.py).
 """
 
 from __future__ import annotations
@@ -238,10 +238,6 @@ class FaultyServer:
             memory["embedding"] = [0.5] * len(memory["embedding"])
         if self.lie == "drops ids":
             memory["id"] = f"mem_{self.n_stores}"
-        if self.lie == "skips" and _row_of(body) % 5 == 4:
-            return str(memory["id"])
-        if self.lie == "skips one" and _row_of(body) == 77:
-            return str(memory["id"])
         self.stored.setdefault(fields.get("x-memory-space", "default"), {})[memory["id"]] = memory
         return str(memory["id"])
 
@@ -261,8 +257,6 @@ class FaultyServer:
         self.n_pages += 1
         if self.lie == "lists in any order":
             self._rng.shuffle(memories)  # anew for each page: repeats and gaps between pages
-        if self.lie == "lists in another order":
-            memories.sort(key=lambda memory: hash(memory["content"]))
         if self.lie == "lists one twice":
             memories = [*memories, *memories[3:4]]
         offset = 0 if self.lie == "ignores the offset" else int(query.get("offset", "0"))
@@ -270,7 +264,7 @@ class FaultyServer:
         page = memories[offset : offset + (1 if self.lie == "lists one a page" else limit)]
         if query.get("include_embeddings") != "true" or self.lie == "lists no embeddings":
             page = [_without_embedding(memory) for memory in page]
-        counts = {"hot": total, "total": total + (1_000 if self.lie == "overstates" else 0)}
+        counts = {"hot": total, "total": total}
         return {"memories": page, "count": len(page), "tier_counts": counts}
 
     def _answer(
