@@ -1,0 +1,305 @@
+"""The page at GET /, in a real browser."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from synthgen.wiki.foundation import Foundation, load_foundation
+from tests.server.browser import NAMES, Browser, find_browser, running_browser
+from tests.server.client import LIST, Client, numbers
+from tests.serverproc import ServerProcess, running_server
+
+N_ROWS = 230
+PAGE_ROWS = 50
+NO_BROWSER = f"needs a browser on the path: {', '.join(NAMES)} (Debian: apt install chromium)"
+
+MARKUP = "<script>window.ran=1</script><img src=x onerror='window.ran=1'><b>bold</b></textarea></style>"
+HOSTILE = {
+    "<script>window.ran=1</script>": MARKUP,
+    "right-to-left": "مرحبا بالعالم \u202e never closed",
+    "emoji": "👩‍👩‍👧‍👦🏳️‍🌈" * 300,
+    "long": "x" * 100_000,
+    "marks": "Z" + "\u0334\u0321\u031b\u0314" * 300,
+    "unseen": "\u200b",
+    "i" * 1_024: "an id of 1,024 characters",
+    "ü/%41 \u0000x#&=+?'\"": "an odd id",
+}
+
+
+def _vectors() -> NDArray[np.float64]:
+    blocks = Foundation().blocks(0, N_ROWS)
+    return np.concatenate([rows.embeddings for rows in blocks]) / 1e6
+
+
+def _fill(server: ServerProcess) -> None:
+    titles, vectors = load_foundation()[0], _vectors()
+    with Client(server.port) as client:
+        for row in range(N_ROWS):
+            client.remember(
+                id=f"wiki-{row}", content=titles[row], embedding=numbers(vectors[row]), tags=["real", "<i>"]
+            )
+        for row, (memory_id, content) in enumerate(HOSTILE.items()):
+            client.remember("hostile", id=memory_id, content=content, embedding=numbers(vectors[row]))
+        client.remember("bare", id="bare", content="no vector")
+
+
+@pytest.fixture(scope="module")
+def chromium(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if find_browser() is None:
+        pytest.skip(NO_BROWSER)
+    _fill(server)
+    with running_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """The browser, wide and light; its console must have nothing to say in the end."""
+    chromium.resize(1200)
+    chromium.prefer("light")
+    chromium.complaints.clear()
+    yield chromium
+    assert chromium.complaints == []
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.port) as client:
+        yield client
+
+
+def _address(server: ServerProcess, **parts: Any) -> str:
+    return f"{server.endpoint}/#{urlencode(parts)}"
+
+
+def _shown_ids(browser: Browser) -> list[str]:
+    return browser.texts(".rows bdi.code")
+
+
+def test_it_shows_spaces_and_figures(server: ServerProcess, client: Client, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    counts = client.get("/metrics").json["snapshot"]["memories_by_space"]
+    assert browser.texts("#spaces a") == [f"{name}\n{count:,}" for name, count in counts.items()]
+    assert browser.text("#memories") == f"{sum(counts.values())}"
+    browser.wait("document.querySelector('#text-lag').innerText === '0 memories'")
+    assert re.fullmatch(r"[\d.]+ [kM]B", browser.text("#disk"))
+    assert client.get("/health").json["database_id"] in browser.text("#server")
+    assert browser.text("#trouble") == ""
+
+
+def test_what_is_not_known_is_a_dash(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    assert browser.text("#vector-lag")[:1] in "–0123456789"
+    browser.run("figure('vector-lag', counted(undefined), 'memories')")
+    assert browser.run("document.querySelector('#vector-lag').textContent") == "–not known"
+
+
+def test_the_rate_is_that_of_storing(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    enough = threading.Event()
+
+    def store() -> None:
+        with Client(server.port) as client:
+            while not enough.is_set():
+                client.remember("growing")
+
+    storing = threading.Thread(target=store)
+    storing.start()
+    try:
+        browser.wait("parseInt(document.querySelector('#rate').innerText) > 0")
+        browser.wait("[...spaces.keys()].includes('growing')")
+    finally:
+        enough.set()
+        storing.join()
+    browser.wait("document.querySelector('#rate').innerText === '0 memories/s'")
+
+
+def test_words_typed_and_entered_are_searched(
+    server: ServerProcess, client: Client, browser: Browser
+) -> None:
+    browser.open(server.endpoint + "/")
+    browser.run("document.querySelector('#query').focus()")
+    browser.call("Input.insertText", text="art history")
+    browser.press("Enter", "\r")
+    browser.wait("document.querySelector('#title').innerText === 'Search for art history'")
+    found = client.get(f"{LIST}/search", query="art history", limit=50).json["memories"]
+    assert len(found) > 3
+    assert _shown_ids(browser) == [memory["id"] for memory in found]
+    assert browser.texts(".rows a.text") == [memory["content"] for memory in found]
+    assert browser.run("location.hash") == "#space=default&query=art+history"
+    browser.go("#query=walrus")
+    assert (_shown_ids(browser), browser.text("#say")) == ([], "No memory has any of these words.")
+
+
+def test_more_like_this_is_in_the_order_of_the_cosines(server: ServerProcess, browser: Browser) -> None:
+    vectors = _vectors()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit[100]
+    order = [row for row in np.argsort(-cosines) if row != 100]
+    browser.open(_address(server, id="wiki-100"))
+    browser.run("document.querySelector('#view [role=status] a').click()")
+    browser.wait("document.querySelector('#title').innerText === 'More like wiki-100'")
+    browser.settle()
+    assert _shown_ids(browser) == [f"wiki-{row}" for row in order[:50]]
+    assert browser.texts(".near") == [f"cosine {cosines[row]:.4f}" for row in order[:50]]
+    browser.go("#like=wiki-100&limit=200")
+    assert _shown_ids(browser) == [f"wiki-{row}" for row in order[:200]]
+
+
+def test_one_memory_has_its_content_details_and_neighbours(server: ServerProcess, browser: Browser) -> None:
+    browser.open(_address(server, space="default", id="wiki-7"))
+    assert browser.text(".content") == load_foundation()[0][7]
+    details = dict(zip(browser.texts(".details dt"), browser.texts(".details dd"), strict=True))
+    assert details["Id"] == "wiki-7" and details["Space"] == "default" and details["Confidence"] == "0.7"
+    assert details["Tags"] == "real, <i>"
+    assert len(_shown_ids(browser)) == 10 and "wiki-7" not in _shown_ids(browser)
+    first = browser.texts(".rows a.text")[0]
+    browser.run("document.querySelector('.rows a.text').click()")
+    browser.wait(f"document.querySelector('.content')?.innerText === {first!r}")
+    browser.run("history.back()")
+    browser.wait("document.querySelector('#title').innerText === 'wiki-7'")
+    browser.settle()
+
+
+def test_a_memory_without_a_vector_says_so(server: ServerProcess, browser: Browser) -> None:
+    browser.open(_address(server, space="bare", id="bare"))
+    assert "stored without an embedding" in browser.text("#view [role=status]")
+    assert len(browser.complaints) == 1 and "400" in browser.complaints.pop()
+
+
+def test_pages_of_the_listing_hold_every_memory_once(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    seen = _shown_ids(browser)
+    while browser.run("[...document.querySelectorAll('nav.pages a')].some(a => a.innerText === 'Next')"):
+        browser.run("[...document.querySelectorAll('nav.pages a')].find(a => a.innerText === 'Next').click()")
+        browser.wait(f"document.querySelector('.rows bdi').innerText === 'wiki-{len(seen)}'")
+        seen += _shown_ids(browser)
+    assert seen == [f"wiki-{row}" for row in range(N_ROWS)]
+    assert browser.text("#say").startswith(f"201 to {N_ROWS} of {N_ROWS}")
+    browser.run("document.querySelector('#jump').value = 77, document.querySelector('.pages button').click()")
+    browser.wait("location.hash === '#space=default&offset=50'")
+    browser.go("#offset=1000")
+    assert browser.text("#say") == f"There is nothing from number 1,001 on: the space holds {N_ROWS}."
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_hostile_content_is_text(server: ServerProcess, browser: Browser, width: int) -> None:
+    browser.resize(width)
+    browser.open(_address(server, space="hostile"))
+    assert browser.run("[...document.querySelectorAll('.rows bdi')].map(b => b.textContent)") == list(HOSTILE)
+    assert MARKUP in browser.text(".rows")
+    for memory_id, content in HOSTILE.items():
+        browser.open(_address(server, space="hostile", id=memory_id))
+        assert browser.run("document.querySelector('.content').textContent") == content
+        assert browser.run("document.querySelector('#title').textContent") == memory_id
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.run("document.querySelectorAll('main :is(script, img, textarea, style)').length") == 0
+    assert browser.run("window.ran === undefined")
+
+
+#: Ways in which markup that got into a page would run, were it not for the policy.
+INJECTIONS = [
+    "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.ran=1\">')",
+    "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran=1'}))",
+    "document.body.append(Object.assign(document.createElement('script'), {src: 'data:,window.ran=1'}))",
+]
+
+
+@pytest.mark.parametrize("injection", INJECTIONS)
+def test_nothing_that_gets_into_the_page_runs(
+    server: ServerProcess, browser: Browser, injection: str
+) -> None:
+    attempt = f"try {{ {injection} }} catch {{}}"
+    browser.open(server.endpoint + "/")
+    browser.run(attempt)
+    browser.run("new Promise(done => setTimeout(done, 300))")
+    assert browser.run("window.ran === undefined")
+    browser.call("Page.navigate", url="about:blank")  # where nothing keeps it from running
+    browser.wait("document.body && location.href === 'about:blank'")
+    browser.run(attempt)
+    browser.wait("window.ran === 1")
+    browser.complaints.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_contrast(server: ServerProcess, browser: Browser, scheme: str) -> None:
+    browser.prefer(scheme)
+    browser.open(server.endpoint + "/")
+
+    def colour(name: str) -> float:
+        found = browser.run(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()")
+        parts = [int(found[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    # WCAG 2.2, 1.4.3: at least 4.5 between text and what it stands on.
+    pairs = [(ink, ground) for ink in ("ink", "soft", "link") for ground in ("ground", "sheet")]
+    for ink, ground in [*pairs, ("alarm", "alarm-ground")]:
+        low, high = sorted((colour(ink), colour(ground)))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+
+
+def test_it_can_be_used_by_keyboard_and_is_labelled(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    browser.press("Tab")
+    assert browser.run("document.activeElement.innerText") == "Skip to the memories"
+    browser.press("Enter", "\r")
+    assert browser.run("document.activeElement.id") == "title"
+    for _ in range(8):  # past the pages and the field of the number, to the first memory
+        browser.press("Tab")
+        if browser.run("document.activeElement.className") == "text":
+            break
+    assert browser.run("document.activeElement.innerText") == load_foundation()[0][0]
+    browser.press("Enter", "\r")
+    browser.wait("document.querySelector('#title').innerText === 'wiki-0'")
+    assert browser.run("document.activeElement.id") == "title"
+    browser.settle()
+    tree = browser.call("Accessibility.getFullAXTree")["nodes"]
+    kinds = ("textbox", "searchbox", "spinbutton", "button", "link", "navigation", "region")
+    nameless = [
+        node
+        for node in tree
+        if node.get("role", {}).get("value") in kinds and not node.get("name", {}).get("value")
+    ]
+    assert nameless == []
+
+
+def test_what_the_server_refuses_is_shown_in_its_words(server: ServerProcess, browser: Browser) -> None:
+    browser.open(_address(server, id="nowhere"))
+    assert "Memory 'nowhere' not found" in browser.text("#say")
+    browser.go("#space=NO")
+    assert "Invalid memory space ID 'NO'" in browser.text("#say")
+    assert len(browser.complaints) == 2 and all("Failed to load" in said for said in browser.complaints)
+    browser.complaints.clear()
+
+
+def test_a_server_that_goes_away_and_comes_back(browser: Browser, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    with running_server(tmp_path / "data", port=port) as server:
+        with Client(server.port) as client:
+            client.remember(id="kept", content="still here")
+        browser.open(server.endpoint + "/")
+        server.kill()
+    browser.wait("document.querySelector('#trouble').innerText.includes('cannot be reached')")
+    assert browser.text("#memories") == "1" and "The figures are of" in browser.text("#trouble")
+    assert browser.text("#server").endswith("not reached")
+    browser.go("#id=kept")
+    assert "cannot be reached" in browser.text("#say")
+    browser.complaints.clear()
+    with running_server(tmp_path / "data", port=port):
+        browser.wait("document.querySelector('.content')?.innerText === 'still here'")
+        browser.wait("document.querySelector('#trouble').hidden")
+        browser.settle()
+    browser.call("Page.navigate", url="about:blank")
+    browser.complaints.clear()
