@@ -8,7 +8,19 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import delivery, formats, generation, knobs, memory, normals, queries, realism, scaling
+from bench import (
+    delivery,
+    formats,
+    generation,
+    indexes,
+    knobs,
+    memory,
+    normals,
+    queries,
+    realism,
+    scaling,
+    server,
+)
 from bench.host import describe_host
 from bench.settings import Scale, Settings
 from bench.table import Result, keep
@@ -19,6 +31,8 @@ QUESTIONS: dict[str, Callable[[Settings], Result]] = {
     "formats": formats.run,
     "delivery": delivery.run,
     "memory": memory.run,
+    "server": server.run,
+    "indexes": indexes.run,
     "realism": realism.run,
     "knobs": knobs.run,
     "queries": queries.run,
@@ -34,12 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(
         output=flags.output,
         scale=scale,
-        rows=flags.rows,
+        rows=max(flags.rows, default=None),
         repetitions=flags.repetitions,
         workers=flags.workers,
         processes=flags.processes,
         connections=flags.connections,
         real=tuple(flags.real),
+        sizes=flags.rows,
+        candidates=flags.candidates,
     )
     try:
         for name in dict.fromkeys(flags.questions or QUESTIONS):
@@ -74,9 +90,17 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="small counts, few repetitions")
-    size.add_argument("--full", action="store_true", help="up to 950,000 rows; needs 20 GB of disk and time")
+    size.add_argument(
+        "--full", action="store_true", help="up to 1,000,000 rows; needs 20 GB of disk and time"
+    )
     parser.add_argument("--output", type=Path, default=Path("tmp/bench"), metavar="DIR", help="(%(default)s)")
-    parser.add_argument("--rows", type=_natural, help="largest number of rows, in place of the scale's")
+    parser.add_argument(
+        "--rows",
+        type=_naturals,
+        default=(),
+        metavar="N,...",
+        help="largest number of rows, in place of the scale's; server: each of several",
+    )
     parser.add_argument(
         "--repetitions",
         "--splits",
@@ -97,6 +121,13 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="realism: real vectors, .npy or .parquet; repeatable (the built-in foundation)",
     )
+    parser.add_argument(
+        "--candidates",
+        type=_names,
+        default=(),
+        metavar="NAME,...",
+        help="indexes: only those with one of these in their names, beside the exact scan (all)",
+    )
     return parser
 
 
@@ -115,6 +146,10 @@ def _natural(text: str) -> int:
 
 def _naturals(text: str) -> tuple[int, ...]:
     return tuple(_natural(part) for part in text.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,22 @@ class PeakSampler:
             self.n_samples += 1
 
 
-def run_command(command: Sequence[str], *, allowed: Sequence[int] = (0,), watch: bool = False) -> Finished:
-    """Run ``command`` to its end; ``watch`` samples its memory. Raises SynthgenError with its last words when
-    the exit code is none of ``allowed``.
+def run_command(
+    command: Sequence[str],
+    *,
+    allowed: Sequence[int] = (0,),
+    watch: bool = False,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Finished:
+    """Run ``command`` to its end, in ``folder`` and ``environment`` (None: this process's); ``watch`` samples
+    its memory. Raises SynthgenError with its last words when the exit code is none of ``allowed``.
     """
     cpu_s, started_s, peak_bytes = _children_cpu_s(), time.perf_counter(), 0
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder, env=environment
+        )
         if watch:
             with PeakSampler(process.pid) as sampler:
                 output, _ = process.communicate()

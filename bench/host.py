@@ -27,6 +27,7 @@ _PACKAGES = (
     "scikit-learn",
     "faiss-cpu",
     "hnswlib",
+    "usearch",
 )
 
 

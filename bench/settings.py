@@ -20,7 +20,8 @@ class Settings:
     """``rows`` and ``repetitions`` replace those of ``scale`` where given; results and scratch files go below
     ``output``. ``workers`` are what generation tries (empty: 1, 2, 4 ... cores), ``processes`` and
     ``connections`` what delivery does (empty: the defaults of ingest). ``real`` are files of real vectors for
-    realism (empty: the built-in foundation).
+    realism (empty: the built-in foundation). ``sizes`` are the numbers of rows that server tries, ``rows``
+    the largest of them; ``candidates`` are parts of the names of what indexes tries (empty: all).
     """
 
     output: Path
@@ -31,6 +32,8 @@ class Settings:
     processes: tuple[int, ...] = ()
     connections: tuple[int, ...] = ()
     real: tuple[Path, ...] = ()
+    sizes: tuple[int, ...] = ()
+    candidates: tuple[str, ...] = ()
 
     def rows_of(self, **by_scale: int) -> int:
         """Return the asked number of rows, else that of the scale."""
@@ -51,6 +54,8 @@ class Settings:
             "processes": list(self.processes),
             "connections": list(self.connections),
             "real": [path.name for path in self.real],
+            "sizes": list(self.sizes),
+            "candidates": list(self.candidates),
         }
 
     @contextlib.contextmanager
