@@ -1,0 +1,212 @@
+"""The server described by itself: an OpenAPI 3.1 document, served at ``/api/v1/openapi.json``.
+
+One entry of ``OPERATIONS`` is one route and method, with all statuses that it may answer. Nothing here
+is derived from the routing table of ``app``: tests hold the two against each other, and hold what the
+running server answers against what is written here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from synthgen import __version__
+from synthgen.server.answers import Answer, json_answer
+from synthgen.server.exchange import Request
+from synthgen.server.parameters import MAX_NATURAL
+from synthgen.server.schemas import BOOLEAN, NATURAL, NUMBER, SPACE, STRING, Schema, ref, schemas
+
+_DESCRIPTION = """\
+Engram's HTTP interface over one SQLite file. A memory is on disk before its 201 leaves; the same id
+replaces. The space of a request is that of the header `X-Memory-Space`, else of `?space=`, else of the
+body's `memory_space_id`, else `default`; storing makes it. HEAD answers what GET does, without the body.
+"""
+_JSON = "application/json"
+_TEXT = "text/plain"
+_ERROR = {_JSON: {"schema": ref("Error")}}
+_PLAIN = {_TEXT: {"schema": STRING}}
+
+#: What a refusal says, by its status, and in which content types.
+_REFUSALS: dict[int, tuple[str, dict[str, Any]]] = {
+    304: ("What the client has is what there is", {}),
+    400: ("A value that cannot be taken; in plain text: broken JSON or parameters", _ERROR | _PLAIN),
+    404: ("No such memory in this space", _ERROR),
+    408: ("The body was not whole in time; the connection is closed", _PLAIN),
+    413: ("The body has more than 2 MB; the connection is closed", _PLAIN),
+    415: ("The body is not announced as JSON", _PLAIN),
+    422: ("JSON of another shape; as an error object: a cue that is too weak", _ERROR | _PLAIN),
+    500: ("An error of the server", _ERROR),
+    503: ("The store failed, or too much is under way; nothing was stored", _ERROR),
+    507: ("The disk is full; nothing was stored", _ERROR),
+}
+_READ = (400, 500, 503)
+_BODY = (400, 408, 413, 415, 422, 500, 503)
+_WRITE = (*_BODY, 507)
+
+
+def _query(name: str, schema: Schema, *, required: bool = False, **more: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": required, "schema": schema, **more}
+
+
+_SPACE = [
+    {"name": "X-Memory-Space", "in": "header", "schema": SPACE},
+    _query("space", SPACE),
+]
+_COUNT = NATURAL | {"maximum": MAX_NATURAL}
+_PAGE = [
+    *_SPACE,
+    _query("tier", {"type": "string", "enum": ["hot", "warm", "cold", "all"], "default": "hot"}),
+    _query("offset", _COUNT | {"default": 0}),
+    _query("limit", _COUNT | {"default": 100}, description="At most 1,000; more is as 1,000."),
+    _query("include_embeddings", BOOLEAN | {"default": False}),
+]
+_RECALL = [
+    *_SPACE,
+    _query("query", STRING, description="Words. One of `query`, `embedding` and `like` is needed."),
+    _query("like", STRING, description="Id of a stored memory, whose embedding is taken; not on Engram."),
+    {"name": "embedding", "in": "query", "content": {_JSON: {"schema": ref("Embedding")}}},
+    _query("max_results", _COUNT | {"default": 10}, description="At most 1,000; more is as 1,000."),
+    _query("threshold", NUMBER),
+    _query("mode", {"type": "string", "enum": ["exact", "similarity"]}),
+    _query("include_metadata", BOOLEAN | {"default": False}),
+]
+_SEARCH = [
+    *_SPACE,
+    _query("query", STRING, required=True),
+    _query("limit", _COUNT | {"default": 10}, description="At most 1,000; more is as 1,000."),
+]
+_ID = {"name": "id", "in": "path", "required": True, "schema": STRING | {"minLength": 1}}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route and method; ``answer`` and ``request`` are names of schemas.
+
+    Without ``answer`` the success has no body, unless ``media_type`` says another.
+    """
+
+    name: str
+    summary: str
+    status: int = 200
+    answer: str | None = None
+    request: str | None = None
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    refusals: tuple[int, ...] = ()
+    media_type: str = _JSON
+    schema: Schema | None = None
+
+
+def _storing(name: str, summary: str, request: str) -> Operation:
+    return Operation(name, summary, 201, "Remembered", request, _SPACE, _WRITE)
+
+
+_OPENAPI = Operation("openapi", "This document", schema={"type": "object"})
+
+OPERATIONS: dict[str, dict[str, Operation]] = {
+    "/": {
+        "GET": Operation("page", "A page for people", refusals=(304,), media_type="text/html", schema=STRING)
+    },
+    "/api/v1/memories/remember": {"POST": _storing("remember", "Store a memory", "RememberRequest")},
+    "/api/v1/memories": {
+        "POST": _storing("rememberSimply", "Store a memory, as remember does", "RememberRequest"),
+        "GET": Operation("list", "A page of memories, oldest first", 200, "MemoryPage", None, _PAGE, _READ),
+    },
+    "/api/v1/memories/{id}": {
+        "GET": Operation("get", "One memory", 200, "Memory", None, [_ID, *_SPACE], (*_READ, 404))
+    },
+    "/api/v1/episodes/remember": {
+        "POST": _storing("rememberEpisode", "Store what happened when", "EpisodeRequest")
+    },
+    "/api/v1/memories/recall": {
+        "GET": Operation(
+            "recall",
+            "Memories like a vector, or with words",
+            200,
+            "RecallResult",
+            None,
+            _RECALL,
+            (*_READ, 404),
+        )
+    },
+    "/api/v1/memories/search": {
+        "GET": Operation("search", "Memories with words", 200, "SearchResult", None, _SEARCH, _READ)
+    },
+    "/api/v1/complete": {
+        "POST": Operation(
+            "complete",
+            "The memory that agrees with a vector's known components",
+            200,
+            "Completion",
+            "CompleteRequest",
+            _SPACE,
+            _BODY,
+        )
+    },
+    "/api/v1/spaces": {
+        "GET": Operation("listSpaces", "All spaces", 200, "Spaces", refusals=(503,)),
+        "POST": Operation("createSpace", "Make a space", 201, "Space", "SpaceRequest", [], _WRITE),
+    },
+    "/health": {"GET": Operation("health", "How the server is", 200, "Health")},
+    "/health/alive": {"GET": Operation("alive", "Nothing but 200")},
+    "/api/v1/system/health": {
+        "GET": Operation(
+            "systemHealth", "How each space is", 200, "SystemHealth", None, _SPACE[1:], (400, 503)
+        )
+    },
+    "/metrics": {"GET": Operation("metrics", "Figures of the server", 200, "Metrics", refusals=(503,))},
+    "/metrics/prometheus": {
+        "GET": Operation("prometheus", "The same for Prometheus", media_type=_TEXT, schema=STRING)
+    },
+    "/api/v1/openapi.json": {"GET": _OPENAPI},
+    "/openapi.json": {"GET": _OPENAPI},
+}
+
+
+def document() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the server; the same for every process of a version."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "synthgen embedded server", "version": __version__, "description": _DESCRIPTION},
+        "paths": {
+            path: {method.lower(): _described(path, operation) for method, operation in methods.items()}
+            for path, methods in OPERATIONS.items()
+        },
+        "components": {"schemas": schemas()},
+    }
+
+
+def _described(path: str, operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name if path != "/openapi.json" else f"{operation.name}AtRoot",
+        "summary": operation.summary,
+        "responses": {str(operation.status): _success(operation)},
+    }
+    if operation.parameters:
+        described["parameters"] = operation.parameters
+    if operation.request is not None:
+        content = {_JSON: {"schema": ref(operation.request)}}
+        described["requestBody"] = {"required": True, "content": content}
+    for status in operation.refusals:
+        text, content = _REFUSALS[status]
+        described["responses"][str(status)] = {"description": text} | (
+            {"content": content} if content else {}
+        )
+    return described
+
+
+def _success(operation: Operation) -> dict[str, Any]:
+    schema = ref(operation.answer) if operation.answer is not None else operation.schema
+    if schema is None:
+        return {"description": operation.summary}
+    return {"description": operation.summary, "content": {operation.media_type: {"schema": schema}}}
+
+
+async def show_document(request: Request) -> Answer:
+    """Answer GET /api/v1/openapi.json."""
+    return _answer()
+
+
+@cache
+def _answer() -> Answer:
+    return json_answer(document())
