@@ -23,6 +23,8 @@ DEFAULT_HYPOTHESES = 3
 MAX_HYPOTHESES = 100
 MIN_KNOWN_SHARE = 0.3
 
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+
 Found = list[tuple[Match, tuple[Any, ...]]]
 
 
@@ -40,32 +42,46 @@ class Cue:
 def parse_cue(body: bytes) -> Cue:
     """Return the cue in a body of POST /complete; 422 where it is misshapen or knows too little."""
     document = parse_object(body)
-    partial = _object(document.get("partial_episode"), "partial_episode")
-    config = _object(document.get("config") or {}, "config")
+    if document.get("partial_episode") is None:
+        raise wrong_shape("missing field `partial_episode`")
+    partial = _object(document, "partial_episode")
+    config = _object(document, "config")
     space = document.get("memory_space_id")
     if space is not None and type(space) is not str:
         raise wrong_shape("memory_space_id: expected a string")
-    hypotheses = config.get("num_hypotheses", DEFAULT_HYPOTHESES)
-    if type(hypotheses) is not int or hypotheses < 0:
-        raise wrong_shape("num_hypotheses: expected a whole number of at least 0")
     _fraction(partial, "cue_strength", DEFAULT_THRESHOLD)
+    _natural(config, "max_iterations", 0)  # one comparison is enough here
     return Cue(
-        _vector(partial.get("partial_embedding") or []),
-        _object(partial.get("known_fields") or {}, "known_fields"),
+        _vector(partial.get("partial_embedding")),
+        _object(partial, "known_fields"),
         _fraction(config, "ca1_threshold", DEFAULT_THRESHOLD),
-        min(hypotheses, MAX_HYPOTHESES),
+        min(_natural(config, "num_hypotheses", DEFAULT_HYPOTHESES), MAX_HYPOTHESES),
         space,
     )
 
 
-def _object(value: Any, field: str) -> dict[str, Any]:
+def _object(document: dict[str, Any], field: str) -> dict[str, Any]:
+    value = document.get(field)
+    if value is None:
+        return {}
     if type(value) is not dict:
         raise wrong_shape(f"{field}: expected an object")
     return value
 
 
+def _natural(document: dict[str, Any], field: str, default: int) -> int:
+    value = document.get(field)
+    if value is None:
+        return default
+    if type(value) is not int or value < 0:
+        raise wrong_shape(f"{field}: expected a whole number of at least 0")
+    return value
+
+
 def _fraction(document: dict[str, Any], field: str, default: float) -> float:
-    value = document.get(field, default)
+    value = document.get(field)
+    if value is None:
+        return default
     if type(value) not in (int, float):
         raise wrong_shape(f"{field}: expected a number")
     if not 0 <= value <= 1:
@@ -74,6 +90,7 @@ def _fraction(document: dict[str, Any], field: str, default: float) -> float:
 
 
 def _vector(values: Any) -> NDArray[np.float64]:
+    values = [] if values is None else values
     if type(values) is not list or any(type(value) not in (int, float, type(None)) for value in values):
         raise wrong_shape("partial_embedding: expected a sequence of numbers and nulls")
     n_known = sum(value is not None for value in values)
@@ -88,7 +105,7 @@ def _vector(values: Any) -> NDArray[np.float64]:
         )
     vector = np.array([math.nan if value is None else value for value in values], np.float64)
     known = vector[~np.isnan(vector)]
-    if not np.isfinite(known.astype(np.float32)).all() or not known.any():
+    if np.abs(known).max() > _MAX_FLOAT32 or not known.any():
         raise _invalid("Partial embedding must be finite and not all zero")
     return vector
 

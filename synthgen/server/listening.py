@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import resource
 import socket
 from typing import Any
 
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from synthgen.errors import ResourceError
@@ -23,6 +25,17 @@ from synthgen.specs import ServeSpec
 BACKLOG = 1_024
 #: How long a stop waits for requests under way.
 GRACE_S = 1.5
+
+#: Head of a request, in bytes: a vector of 768 doubles as a query parameter, percent-encoded, has 30,000.
+MAX_HEAD_BYTES = 128 * 1024
+#: Longest that a head takes to arrive, an idle connection's next one included; then it is closed.
+HEAD_TIMEOUT_S = 30
+#: Longest that a client leaves what was sent to it untaken; then its connection is closed.
+UNTAKEN_TIMEOUT_S = 60
+#: Connections at a time, as far as the limit of open files allows; more wait to be accepted.
+MAX_CONNECTIONS = 16_384
+#: Open files that are not connections: the database's, those of answers under way, the program's own.
+OTHER_FILES = 512
 
 _SOCKET_HOLDER: Any = SocketHolder  # its stub leaves out the constructor
 
@@ -42,6 +55,8 @@ def bind(spec: ServeSpec) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Taken over by each connection: without it the last part of a long answer waits 40 ms.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; taken over, too
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_TIMEOUT_S * 1_000)
             listener.bind(address)
             listener.listen(BACKLOG)
             listener.setblocking(False)
@@ -74,6 +89,20 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
+def allow_connections() -> int:
+    """Raise this process's soft limit of open files to its hard one; return how many connections fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, soft - min(OTHER_FILES, soft // 2)))
+
+
 class HttpServer(GranianServer):
     """granian, embedded in the running loop, on a socket that is already bound."""
 
@@ -84,6 +113,10 @@ class HttpServer(GranianServer):
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
+            backpressure=allow_connections(),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=HEAD_TIMEOUT_S * 1_000, max_buffer_size=MAX_HEAD_BYTES
+            ),
             log_enabled=False,
         )
         self._listener = listener

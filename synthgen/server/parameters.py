@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from synthgen.server.answers import Refusal, text_refusal
 
-_MAX_NATURAL = 2**63 - 1
+#: Larger numbers are as this one.
+MAX_NATURAL = 2**63 - 1
 _MAX_DIGITS = 20
+_NUMBER = re.compile(
+    r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE
+)
 
 
 def _bad(name: str, expected: str) -> Refusal:
@@ -26,7 +31,7 @@ def natural(query: Mapping[str, str], name: str, default: int) -> int:
         return default
     if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
         raise _bad(name, "a whole number of at least 0")
-    return min(int(value), _MAX_NATURAL)
+    return min(int(value), MAX_NATURAL)
 
 
 def number(query: Mapping[str, str], name: str) -> float | None:
@@ -34,10 +39,9 @@ def number(query: Mapping[str, str], name: str) -> float | None:
     value = query.get(name)
     if value is None:
         return None
-    try:
-        return float(value)
-    except ValueError:
-        raise _bad(name, "a number") from None
+    if not _NUMBER.fullmatch(value):  # float() would take "1_0", too, and digits of other scripts
+        raise _bad(name, "a number")
+    return float(value)
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:

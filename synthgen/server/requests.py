@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import struct
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +35,13 @@ MAX_ID_BYTES = 1_024
 DEFAULT_CONFIDENCE = 0.7
 DEFAULT_IMPORTANCE = 0.5
 DEFAULT_SPACE = "default"
+#: What a space may be called, as a regular expression for the whole name.
+SPACE_NAME = "[a-z0-9_-]{3,64}"
 
 _BYTES_PER_CHARACTER = 4  # the most that UTF-8 needs
-_SPACE_NAME = re.compile(r"[a-z0-9_-]{3,64}")
+_SPACE_NAME = re.compile(SPACE_NAME)
+#: RFC 3339, section 5.6, where "T" and "Z" may be small; what it looks like, not yet whether it exists.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _FLOATS = struct.Struct(f"<{EMBEDDING_DIMENSION}f")
 _BYTES_OF_ZEROS = b"\x00\x80"  # 0.0 and -0.0
 _ZERO = struct.pack("<f", 0.0)
@@ -75,13 +79,17 @@ def check_space(name: str) -> str:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in ``body``; 400 for broken JSON or UTF-8, 422 for another type."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise text_refusal(400, f"Failed to parse the request body as JSON: {error}") from None
+    document = _parse_json(body)
     if type(document) is not dict:
         raise wrong_shape("invalid type: expected an object")
     return document
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise text_refusal(400, f"Failed to parse the request body as JSON: {error}") from None
 
 
 def parse_memory(body: bytes, space: str | None) -> Memory:
@@ -91,14 +99,15 @@ def parse_memory(body: bytes, space: str | None) -> Memory:
 
 def parse_simple_memory(body: bytes, space: str | None) -> Memory:
     """Return the memory in a body of POST /memories, where missing content is a 400 of its own."""
-    document = parse_object(body)
-    if type(document.get("content")) is not str:
+    document = _parse_json(body)
+    if type(document) is not dict or type(document.get("content")) is not str:
         raise invalid_input("Missing 'content' field")
     return _memory(document, space)
 
 
 def _memory(document: dict[str, Any], space: str | None) -> Memory:
     stored_at_us = now_us()
+    _check_linking(document)
     return Memory(
         _space(document, space),
         _identifier(document, "mem_"),
@@ -238,12 +247,22 @@ def _time(document: dict[str, Any], field: str, default_us: int) -> int:
     if value is None:
         return default_us
     try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            raise ValueError("no offset from UTC")
-        return (moment - EPOCH) // MICROSECOND
+        if not _TIME.fullmatch(value):
+            raise ValueError("expected such as 2024-02-29T12:00:00Z")
+        # Through UTC, so that a time whose year is 0 or 10000 there is refused and not stored: it could
+        # never be shown again.
+        return (datetime.fromisoformat(value.upper()).astimezone(UTC) - EPOCH) // MICROSECOND
     except (ValueError, OverflowError) as error:
         raise wrong_shape(f"{field}: not an RFC 3339 time ({error})") from None
+
+
+def _check_linking(document: dict[str, Any]) -> None:
+    """See that what asks for links has the types of the wire; this server makes none."""
+    auto_link, threshold = document.get("auto_link"), document.get("link_threshold")
+    if auto_link is not None and type(auto_link) is not bool:
+        raise wrong_shape("auto_link: expected a boolean")
+    if threshold is not None and type(threshold) not in (int, float):
+        raise wrong_shape("link_threshold: expected a number")
 
 
 def _details(document: dict[str, Any], fields: tuple[str, ...]) -> str | None:
@@ -255,7 +274,10 @@ def _details(document: dict[str, Any], fields: tuple[str, ...]) -> str | None:
         raise wrong_shape("tags: expected a sequence of strings")
     if type(kept.get("confidence_reasoning", "")) is not str:
         raise wrong_shape("confidence_reasoning: expected a string")
-    return encode(kept).decode()
+    try:
+        return encode(kept).decode()
+    except TypeError as error:  # orjson reads deeper nesting than it writes
+        raise wrong_shape(f"{', '.join(kept)}: nested too deeply ({error})") from None
 
 
 __all__ = [

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from synthgen.server.answers import Answer, confidence_info, invalid_input, json_answer, time_of
 from synthgen.server.completion import completed, parse_cue, too_weak
 from synthgen.server.exchange import Request
+from synthgen.server.misbehaving import spaces_with_memories, unrelated
 from synthgen.server.parameters import flag, natural, number
 from synthgen.server.reading import Readers, rows_by_key
-from synthgen.server.recall import Match, nearest
+from synthgen.server.recall import Match, nearest, nearest_indexed, nearest_proven
 from synthgen.server.requests import DEFAULT_SPACE, check_space, pack_embedding
 from synthgen.server.state import State
 from synthgen.server.store import Space
@@ -33,15 +34,18 @@ class Seeking:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._quirks = state.quirks
+        self._forgotten = spaces_with_memories(state) if state.quirks.forgetful_recall else frozenset()
 
     async def recall(self, request: Request) -> Answer:
-        """Answer GET /memories/recall: by cosine for an embedding, by BM25 for words; always exact.
+        """Answer GET /memories/recall: by cosine for an embedding, by BM25 for words.
 
+        By the index of vectors, which finds nearly all there is; with ``mode=exact`` all of it.
         A threshold counts where one is given: Engram's default of 0.5 would hide true neighbours.
         """
         started_s = time.perf_counter()
         query = request.query
-        _check_mode(query.get("mode"))
+        is_exact = _check_mode(query.get("mode")) == "exact"
         limit = min(natural(query, "max_results", 10), MAX_RESULTS)
         threshold = number(query, "threshold")
         space = self._space(request.space)
@@ -49,7 +53,7 @@ class Seeking:
         if words is not None:
             matches = await self._by_words(space, words, limit)
         elif vector is not None:
-            matches = await self._by_vector(space, _parse_vector(vector), limit)
+            matches = await self._recall_vector(space, _parse_vector(vector), limit, is_exact)
         else:
             raise invalid_input("Recall requires either a text query or embedding vector.")
         if threshold is not None:
@@ -82,8 +86,9 @@ class Seeking:
 
     async def complete(self, request: Request) -> Answer:
         """Answer POST /complete: the stored memories nearest to the known components of a vector."""
+        body = await request.json_body()
         space_name = request.space
-        cue = parse_cue(await request.json_body())
+        cue = parse_cue(body)
         if space_name is None and cue.space is not None:
             space_name = check_space(cue.space)
         matches = await self._by_vector(self._space(space_name), cue.vector, 1 + cue.n_hypotheses)
@@ -95,10 +100,27 @@ class Seeking:
     def _space(self, name: str | None) -> Space | None:
         return self._state.writer.spaces.get(name or DEFAULT_SPACE)
 
-    async def _by_vector(self, space: Space | None, vector: NDArray[np.float64], limit: int) -> list[Match]:
+    async def _recall_vector(
+        self, space: Space | None, vector: NDArray[np.float64], limit: int, is_exact: bool
+    ) -> list[Match]:
+        if self._quirks.forgetful_recall and space is not None and space.name in self._forgotten:
+            return []
+        if self._quirks.unrelated_recall and space is not None:
+            return await self._state.scan(unrelated, space, space.n_memories, vector, limit)
+        return await self._by_vector(space, vector, limit, is_exact)
+
+    async def _by_vector(
+        self, space: Space | None, vector: NDArray[np.float64], limit: int, is_exact: bool = True
+    ) -> list[Match]:
         if space is None or limit == 0:
             return []
-        return await self._state.scan(nearest, space, space.n_memories, vector, limit)
+        state, entry = self._state, self._state.indexer.of(space)
+        if not np.isfinite(vector).all():  # an index knows nothing of cosines over some components
+            return await state.scan(nearest, space, space.n_memories, vector, limit)
+        if is_exact:
+            return await state.scan(nearest_proven, entry, space.n_memories, vector, limit)
+        run = state.search if entry.is_quick else state.scan
+        return await run(nearest_indexed, entry, space.n_memories, vector, limit)
 
     async def _by_words(self, space: Space | None, words: str, limit: int) -> list[Match]:
         if space is None:
@@ -107,9 +129,10 @@ class Seeking:
         return await self._state.scan(_search, space, words, limit)
 
 
-def _check_mode(mode: str | None) -> None:
+def _check_mode(mode: str | None) -> str | None:
     if mode is not None and mode not in _MODES:
         raise invalid_input(f"Unsupported recall mode '{mode[:80]}'. Use one of: {', '.join(_MODES)}.")
+    return mode
 
 
 def _parse_vector(text: str) -> NDArray[np.float64]:
@@ -134,7 +157,7 @@ def _load(readers: Readers, matches: list[Match]) -> list[tuple[Match, tuple[Any
 
 
 def _recalled(found: list[tuple[Match, tuple[Any, ...]]], words: str | None) -> dict[str, Any]:
-    how = "Full-text match" if words is not None else "Exact cosine over all vectors"
+    how = "Full-text match" if words is not None else "Cosine of vectors"
     items = [_item(match, row, how) for match, row in found]
     best = max((match.cosine for match, _ in found), default=0.0)
     return {

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from synthgen.errors import EXIT_OK, ResourceError
 from synthgen.runtime.files import FileLock, explain_os_errors, sync_folder, write_whole
 from synthgen.server.app import App
 from synthgen.server.listening import bind, endpoint_of, is_loopback, run_http
+from synthgen.server.quirks import Quirks, parse_quirks
 from synthgen.server.state import State
-from synthgen.server.store import DATABASE_NAME, prepare_database
+from synthgen.server.store import DATABASE_NAME, explain_damage, prepare_database
 from synthgen.specs import ServeSpec
 
 LOCK_NAME = "server.lock"
@@ -32,20 +34,28 @@ def serve(spec: ServeSpec) -> int:
     end of standard input: requests under way are answered, the log is copied into the database.
 
     Raises ResourceError when the folder is in use by another server, the folder or the port cannot
-    be used, and InputError when the folder holds a database that is not this program's.
+    be used, InputError when the folder holds a database that is not this program's, UsageError for
+    unknown quirks.
     """
+    quirks = parse_quirks(spec.quirks)
     folder = spec.data_dir.absolute()
     with _own_folder(folder), contextlib.closing(bind(spec)) as listener:
         database = folder / DATABASE_NAME
         prepare_database(database)
         if not is_loopback(listener):
             _say("warning: anybody who can reach this machine can read and write: there is no authentication")
-        asyncio.run(_Service(spec, folder, endpoint_of(listener)).run(database, listener))
+        if quirks.names:
+            _say(
+                f"warning: misbehaves on purpose (--quirks {','.join(quirks.names)}):"
+                " do not trust what is stored"
+            )
+        asyncio.run(_Service(spec, folder, endpoint_of(listener), quirks).run(database, listener))
     return EXIT_OK
 
 
 def _say(text: str) -> None:
-    print(f"synthgen serve: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # the disk that is full may be that of the log, too
+        print(f"synthgen serve: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -89,8 +99,9 @@ def _in_use(folder: Path, holder: str) -> ResourceError:
 class _Service:
     """The part of a server's life that has an event loop."""
 
-    def __init__(self, spec: ServeSpec, folder: Path, endpoint: str) -> None:
+    def __init__(self, spec: ServeSpec, folder: Path, endpoint: str, quirks: Quirks) -> None:
         self._spec = spec
+        self._quirks = quirks
         self._record = folder / RECORD_NAME
         self._folder = folder
         self._endpoint = endpoint
@@ -101,24 +112,33 @@ class _Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        state = State(database, loop)
-        state.writer.start()
+        with explain_damage(database):
+            state = State(database, loop, self._quirks)
+        app = App(state)
+        state.start()
         try:
-            serving = asyncio.ensure_future(run_http(App(state), listener, self._started, self._stop))
+            serving = asyncio.ensure_future(run_http(app, listener, self._started, self._stop))
             started = asyncio.ensure_future(self._started.wait())
             await asyncio.wait((serving, started), return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
             if not serving.done():
                 self._announce(loop)
             await serving
+            await app.settle()
         finally:
-            state.close()
+            try:
+                state.close()
+            except sqlite3.Error as error:  # a full disk: all that was acknowledged is in the log
+                _say(f"warning: the log is not copied into the database, the next start does it ({error})")
             self._record.unlink(missing_ok=True)
 
     def _announce(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell files and people where the server is; the socket already takes connections."""
         record = {"endpoint": self._endpoint, "pid": os.getpid()}
-        write_whole(self._record, json.dumps(record).encode() + b"\n")
+        try:
+            write_whole(self._record, json.dumps(record).encode() + b"\n")
+        except ResourceError as error:  # a full disk: what is stored can still be read
+            _say(f"warning: {error}")
         if self._spec.as_json:
             line = json.dumps({"event": "listening", **record, "data_dir": str(self._folder)})
         else:

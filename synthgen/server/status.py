@@ -26,6 +26,8 @@ def health(state: State) -> Answer:
             "timestamp": time_of(now_us()),
             "server": f"synthgen/{__version__}",
             "database_id": state.database_id,
+            "quirks": state.quirks.names,
+            "index_lag": state.indexer.lag,
             "text_index_lag": state.writer.text_index_lag,
         }
     )
@@ -72,7 +74,9 @@ def _figures(state: State) -> dict[str, float]:
         "memories_failed_total": counts.n_failed,
         "commits_total": counts.n_commits,
         "largest_commit_memories": counts.largest_batch,
+        "index_lag_memories": state.indexer.lag,
         "text_index_lag_memories": state.writer.text_index_lag,
+        "disk_bytes": state.disk_bytes(),
     }
 
 

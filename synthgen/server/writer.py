@@ -12,6 +12,7 @@ up to date, a small piece at a time.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import queue
 import sqlite3
 import threading
@@ -85,6 +86,8 @@ class Writer:
         self._stopping = False
         self._texts_lag = True  # until seen otherwise; the sum over all spaces is not for every commit
         self.counts = WriterCounts()
+        #: Called after each commit and before it is answered, with the rows that were replaced (rows.py).
+        self.on_commit: Callable[[dict[int, int]], None] = lambda replaced: None
         self.spaces: dict[str, Space] = load_spaces(self._connection)
         self._texts = TextIndex(self._connection)
         self._rows = RowWriter(self._connection, self._texts)
@@ -125,6 +128,31 @@ class Writer:
         future = self._loop.create_future()
         self._queue.put(_Task(lambda: self._create_space(name), future))
         return future
+
+    def rename(self, space: str, memory_id: str, new_id: str) -> Future:
+        """Return a future that is done once ``memory_id`` goes by ``new_id``, durably; quirks need it."""
+        future = self._loop.create_future()
+        self._queue.put(_Task(lambda: self._rename(space, memory_id, new_id), future))
+        return future
+
+    def perform(self, act: Callable[[sqlite3.Connection], None]) -> None:
+        """Run ``act`` on the connection that writes, and wait for it; from another thread than the loop's.
+
+        Raises what it raised, with its transaction rolled back.
+        """
+        done = concurrent.futures.Future[None]()
+
+        def run() -> None:
+            try:
+                act(self._connection)
+            except Exception as error:
+                self._recover()
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self._queue.put(_Task(run, self._loop.create_future()))
+        done.result()
 
     def index_texts(self, space: Space) -> Future:
         """Return a future that is done once all memories now in ``space`` can be found by text."""
@@ -192,7 +220,7 @@ class Writer:
 
     def _commit(self, batch: list[Stored]) -> None:
         try:
-            self._rows.commit([memory for memory, _ in batch], self.spaces)
+            self.on_commit(self._rows.commit([memory for memory, _ in batch], self.spaces))
         except Exception as error:  # the thread must live on: whatever happened, the requests get it
             self._note_failure(len(batch), error)
             self._answer(self._settle, [future for _, future in batch], error)
@@ -242,6 +270,12 @@ class Writer:
             self._fail([task.future], error)
             return
         self._answer(_resolve, task.future, result)
+
+    def _rename(self, space: str, memory_id: str, new_id: str) -> None:
+        self._connection.execute(
+            "UPDATE memory SET id = ? WHERE space = ? AND id = ?",
+            (new_id, self.spaces[space].number, memory_id),
+        )
 
     def _create_space(self, name: str) -> Space:
         if name not in self.spaces:

@@ -33,14 +33,17 @@ class Reply:
 class Client:
     """One kept-alive connection."""
 
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    def __init__(self, port: int, timeout_s: float = 20, host: str = "127.0.0.1") -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._connection.close()
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()  # the next request opens another one
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()

@@ -198,4 +198,4 @@ def test_the_database_can_be_read_beside_the_server(server: ServerProcess, clien
 def test_unknown_routes_and_methods(client: Client) -> None:
     assert client.get("/nowhere").status == 404
     reply = client.send("DELETE", LIST)
-    assert (reply.status, set(reply.headers["allow"].split(","))) == (405, {"GET", "POST"})
+    assert (reply.status, set(reply.headers["allow"].split(","))) == (405, {"GET", "HEAD", "POST"})

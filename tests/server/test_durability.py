@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import random
 import re
 import resource
 import shutil
@@ -14,6 +16,9 @@ from tests.server.client import LIST, Client, packed, vectors
 from tests.server.load import N_CONNECTIONS, Load
 from tests.serverproc import ServerProcess, running_server
 
+#: Rounds of storing, killing and starting again; some hundred find more, in some minutes.
+N_KILLS = int(os.environ.get("SYNTHGEN_KILLS", "10"))
+
 
 def _wait_for(load: Load, n_acknowledged: int) -> None:
     deadline = time.monotonic() + 20
@@ -22,14 +27,14 @@ def _wait_for(load: Load, n_acknowledged: int) -> None:
         time.sleep(0.005)
 
 
-def _stored(client: Client) -> dict[str, bytes]:
+def _stored(client: Client) -> dict[str, tuple[str, bytes]]:
     """Return all that the server has, by id, and see that ordinals have no gap and ids no double."""
-    found: dict[str, bytes] = {}
+    found: dict[str, tuple[str, bytes]] = {}
     total = client.count("default")
     for offset in range(0, total, 1000):
         page = client.get(LIST, offset=offset, limit=1000, include_embeddings="true").json["memories"]
         assert len(page) == min(1000, total - offset)
-        found |= {memory["id"]: packed(memory["embedding"]) for memory in page}
+        found |= {memory["id"]: (memory["content"], packed(memory["embedding"])) for memory in page}
     assert len(found) == total
     return found
 
@@ -38,21 +43,26 @@ def _check_all_there(server: ServerProcess, acknowledged: dict[str, int]) -> Non
     sent = [vector.tobytes() for number in range(N_CONNECTIONS) for vector in vectors(10, seed=number)]
     with Client(server.port) as client:
         stored = _stored(client)
-        lost = {
-            memory_id for memory_id, vector in acknowledged.items() if stored.get(memory_id) != sent[vector]
+        wrong = {
+            memory_id
+            for memory_id, vector in acknowledged.items()
+            if stored.get(memory_id) != (memory_id, sent[vector])
         }
-        assert lost == set()
+        assert wrong == set()
         assert client.get(f"{LIST}/{next(iter(acknowledged))}").status == 200
 
 
+@pytest.mark.timeout(60 + 10 * N_KILLS)
 def test_nothing_acknowledged_is_lost_by_kills_under_load(tmp_path: Path) -> None:
+    chance = random.Random(0)
     acknowledged: dict[str, int] = {}
-    for number in range(4):
+    for number in range(N_KILLS):
         with running_server(tmp_path / "data") as server:
             if acknowledged:
                 _check_all_there(server, acknowledged)
             with Load(server.port, f"run{number}") as load:
-                _wait_for(load, 50 + 100 * number)
+                _wait_for(load, chance.randrange(1, 60))
+                time.sleep(chance.random() / 20)
                 server.kill()
                 load.join()
             acknowledged |= load.acknowledged

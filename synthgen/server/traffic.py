@@ -1,0 +1,222 @@
+"""What all exchanges share, so that no crowd of clients takes the server's memory.
+
+granian keeps what an answer consists of until the client takes it, without any bound. So answers of
+middle size share a fixed amount of memory, by connection: what a connection was given counts until its
+next request, or its end, shows that it was taken. Large answers go through a pipe, from which granian
+reads no faster than the client does. Large bodies of requests share a fixed amount, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from synthgen.server.answers import JSON_HEADERS, Headers, Refusal, refusal
+
+#: Bodies and answers up to this size are always taken and given.
+SMALL_BYTES = 64 * 1024
+#: Memory that all larger bodies have together.
+BODIES_BYTES = 128 * 1024 * 1024
+#: Answers above this size go through a pipe. More than ``PROOF_BYTES``.
+LARGE_ANSWER_BYTES = 1_280 * 1024
+PIPE_BYTES = 1024 * 1024
+#: More than a pipe holds: once so much is in it, granian has opened and read it. granian reads 128 kB at
+#: first, even where the client reads nothing.
+PROOF_BYTES = PIPE_BYTES + 64 * 1024
+#: Memory that all answers of middle size have together.
+ANSWERS_BYTES = 64 * 1024 * 1024
+#: Answers of middle or large size that are made at a time; each large one holds a part or two in memory,
+#: and three open files, until the client has taken it.
+MAX_TURNS = 16
+#: Longest that an answer that is not made yet waits for others to be taken.
+TURN_TIMEOUT_S = 30.0
+#: Longest that a client takes for one part of a large answer, about 1 MB.
+PART_TIMEOUT_S = 30.0
+
+_CLOSE: Headers = [("connection", "close")]
+
+
+def _busy(what: str) -> Refusal:
+    headers = [*_CLOSE, ("retry-after", "1")]
+    return refusal(503, "MEMORY_SYSTEM_ERROR", f"Too many large {what} at a time. Try again.", headers)
+
+
+class Traffic:
+    """The bounds that hold for all exchanges of one server together."""
+
+    def __init__(self) -> None:
+        self._n_body_bytes = 0
+        self._turns = asyncio.Semaphore(MAX_TURNS)
+        #: What connections were given and may not have taken, by the address of the client.
+        self._untaken: dict[str, int] = {}
+        self._n_untaken_bytes = 0
+        self._taken = asyncio.Event()
+        self._watches: dict[str, asyncio.Task[None]] = {}
+
+    def begin(self, client: str) -> None:
+        """Note a request of ``client``, an address with port: it has taken the answer to the one before."""
+        if client in self._untaken:
+            self._n_untaken_bytes -= self._untaken.pop(client)
+            self._taken.set()
+
+    @contextlib.contextmanager
+    def room_for_body(self, limit_bytes: int) -> Iterator[None]:
+        """Hold memory for a body of at most ``limit_bytes`` meanwhile; raises the 503 where none is left."""
+        held = limit_bytes if limit_bytes > SMALL_BYTES else 0
+        if self._n_body_bytes + held > BODIES_BYTES:
+            raise _busy("requests")
+        self._n_body_bytes += held
+        try:
+            yield
+        finally:
+            self._n_body_bytes -= held
+
+    async def send(
+        self, protocol: Any, client: str, parts: AsyncIterator[bytes], patience_s: float = TURN_TIMEOUT_S
+    ) -> None:
+        """Send a 200 with a JSON body in parts, each made when the one before it was taken.
+
+        Waits up to ``patience_s`` until there is room for it. A client that leaves a part of a large
+        answer untaken for ``PART_TIMEOUT_S`` gets no more: JSON that does not parse. Raises the 503 when
+        there is no room; what ``parts`` raises before anything was sent; and :class:`Interrupted` for
+        what it raises later.
+        """
+        gone = self._watched(protocol, client)
+        async with self._turn(patience_s):
+            start, whole = (b"", True) if gone.done() else await _gather(parts)
+            if gone.done():
+                return  # nobody would say that it was taken
+            if whole:
+                self._give(protocol, client, start)
+            else:
+                await _pour(protocol, start, parts, gone)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, patience_s: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(patience_s):
+                while self._n_untaken_bytes > ANSWERS_BYTES:
+                    self._taken.clear()
+                    await self._taken.wait()
+                await self._turns.acquire()
+        except TimeoutError:
+            raise _busy("answers") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def _give(self, protocol: Any, client: str, body: bytes) -> None:
+        """Hand a whole answer over; what is not small counts until it was taken."""
+        headers = JSON_HEADERS
+        if len(body) > SMALL_BYTES:
+            self._untaken[client] = len(body)
+            self._n_untaken_bytes += len(body)
+            # Where memory is short, a connection that has taken its answer shall say so, by its end.
+            headers = headers + _CLOSE if self._n_untaken_bytes > ANSWERS_BYTES // 2 else headers
+        protocol.response_bytes(200, headers, body)
+
+    def _watched(self, protocol: Any, client: str) -> asyncio.Task[None]:
+        """Return a task that ends with the connection; one for each, since granian tells but one."""
+        if client not in self._watches:
+            self._watches[client] = asyncio.ensure_future(self._watch(protocol, client))
+        return self._watches[client]
+
+    async def _watch(self, protocol: Any, client: str) -> None:
+        try:
+            await protocol.client_disconnect()
+        finally:
+            self.begin(client)
+            del self._watches[client]
+
+
+class Interrupted(Exception):
+    """An answer that could not be finished, after its beginning was sent."""
+
+
+async def _gather(parts: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """Return the beginning of a large answer and False, or all there is and True."""
+    start = b""
+    async for part in parts:
+        start += part
+        if len(start) > LARGE_ANSWER_BYTES:
+            return start, False
+    return start, True
+
+
+async def _pour(protocol: Any, start: bytes, parts: AsyncIterator[bytes], gone: asyncio.Task[None]) -> None:
+    outflow = _Outflow()
+    reading_end, writing_end = os.pipe()
+    with contextlib.suppress(OSError, AttributeError):  # Linux; its default size takes twice as long
+        fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    with contextlib.closing(os.fdopen(reading_end, "rb", 0)) as reading:
+        transport = await _connect(outflow, writing_end)
+        with contextlib.closing(transport), _told(outflow, gone):
+            protocol.response_file(200, JSON_HEADERS, f"/dev/fd/{reading_end}")
+            taken = await _put(transport, outflow, start[:PROOF_BYTES])
+            reading.close()  # granian has an end of its own by now, which alone tells whether it reads
+            try:
+                taken = taken and await _put(transport, outflow, start[PROOF_BYTES:])
+                while taken and (part := await anext(parts, None)) is not None:
+                    taken = await _put(transport, outflow, part)
+            except Exception as error:
+                raise Interrupted(f"{type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _told(outflow: _Outflow, gone: asyncio.Task[None]) -> Iterator[None]:
+    def end(_: asyncio.Task[None]) -> None:
+        outflow.connection_lost(None)
+
+    gone.add_done_callback(end)
+    try:
+        yield
+    finally:
+        gone.remove_done_callback(end)
+
+
+async def _connect(outflow: _Outflow, writing_end: int) -> asyncio.WriteTransport:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_write_pipe(lambda: outflow, os.fdopen(writing_end, "wb", 0))
+    transport.set_write_buffer_limits(high=0)
+    return transport
+
+
+async def _put(transport: asyncio.WriteTransport, outflow: _Outflow, part: bytes) -> bool:
+    """Write ``part``; return whether the client took it in time."""
+    transport.write(part)
+    try:
+        async with asyncio.timeout(PART_TIMEOUT_S):
+            await outflow.ready.wait()
+    except TimeoutError:
+        outflow.lost = True
+    if outflow.lost and not transport.is_closing():
+        transport.abort()
+    return not outflow.lost
+
+
+class _Outflow(asyncio.BaseProtocol):
+    """Tells whether a pipe takes more."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.lost = False
+
+    def pause_writing(self) -> None:
+        """The pipe is full."""
+        if not self.lost:
+            self.ready.clear()
+
+    def resume_writing(self) -> None:
+        """The pipe holds all that was written."""
+        self.ready.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody reads any more."""
+        self.lost = True
+        self.ready.set()
