@@ -2,8 +2,9 @@
 
 granian keeps what an answer consists of until the client takes it, without any bound. So answers of
 middle size share a fixed amount of memory, by connection: what a connection was given counts until its
-next request, or its end, shows that it was taken. Large answers go through a pipe, from which granian
-reads no faster than the client does. Large bodies of requests share a fixed amount, too.
+next request shows that it was taken, or, once memory is short, the system says that it has nothing more to
+send there (sockets.py). Large answers go through a pipe, from which granian reads no faster than the client
+does. Large bodies of requests share a fixed amount, too.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from synthgen.server.answers import JSON_HEADERS, Headers, Refusal, refusal
+from synthgen.server.sockets import clients_with_unsent
 
 #: Bodies and answers up to this size are always taken and given.
 SMALL_BYTES = 64 * 1024
@@ -34,6 +37,10 @@ ANSWERS_BYTES = 64 * 1024 * 1024
 MAX_TURNS = 16
 #: Longest that an answer that is not made yet waits for others to be taken.
 TURN_TIMEOUT_S = 30.0
+#: After so long granian has handed an answer to the socket, as far as that took it.
+SETTLED_S = 0.25
+#: After so long a connection that takes nothing was ended by the system (listening.py).
+UNTAKEN_TIMEOUT_S = 90.0
 #: Longest that a client takes for one part of a large answer, about 1 MB.
 PART_TIMEOUT_S = 30.0
 
@@ -51,16 +58,15 @@ class Traffic:
     def __init__(self) -> None:
         self._n_body_bytes = 0
         self._turns = asyncio.Semaphore(MAX_TURNS)
-        #: What connections were given and may not have taken, by the address of the client.
-        self._untaken: dict[str, int] = {}
+        #: What connections were given and may not have taken, by the address of the client: bytes, and when.
+        self._untaken: dict[str, tuple[int, float]] = {}
         self._n_untaken_bytes = 0
         self._taken = asyncio.Event()
-        self._watches: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, client: str) -> None:
         """Note a request of ``client``, an address with port: it has taken the answer to the one before."""
         if client in self._untaken:
-            self._n_untaken_bytes -= self._untaken.pop(client)
+            self._n_untaken_bytes -= self._untaken.pop(client)[0]
             self._taken.set()
 
     @contextlib.contextmanager
@@ -85,15 +91,16 @@ class Traffic:
         there is no room; what ``parts`` raises before anything was sent; and :class:`Interrupted` for
         what it raises later.
         """
-        gone = self._watched(protocol, client)
         async with self._turn(patience_s):
-            start, whole = (b"", True) if gone.done() else await _gather(parts)
-            if gone.done():
-                return  # nobody would say that it was taken
+            start, whole = await _gather(parts)
             if whole:
                 self._give(protocol, client, start)
-            else:
+                return
+            gone = asyncio.ensure_future(_disconnected(protocol))
+            try:
                 await _pour(protocol, start, parts, gone)
+            finally:
+                gone.cancel()
 
     @contextlib.asynccontextmanager
     async def _turn(self, patience_s: float) -> AsyncIterator[None]:
@@ -101,7 +108,9 @@ class Traffic:
             async with asyncio.timeout(patience_s):
                 while self._n_untaken_bytes > ANSWERS_BYTES:
                     self._taken.clear()
-                    await self._taken.wait()
+                    self._settle()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._taken.wait(), SETTLED_S)
                 await self._turns.acquire()
         except TimeoutError:
             raise _busy("answers") from None
@@ -112,26 +121,24 @@ class Traffic:
 
     def _give(self, protocol: Any, client: str, body: bytes) -> None:
         """Hand a whole answer over; what is not small counts until it was taken."""
-        headers = JSON_HEADERS
         if len(body) > SMALL_BYTES:
-            self._untaken[client] = len(body)
+            self._untaken[client] = len(body), time.monotonic()
             self._n_untaken_bytes += len(body)
-            # Where memory is short, a connection that has taken its answer shall say so, by its end.
-            headers = headers + _CLOSE if self._n_untaken_bytes > ANSWERS_BYTES // 2 else headers
-        protocol.response_bytes(200, headers, body)
+        protocol.response_bytes(200, JSON_HEADERS, body)
 
-    def _watched(self, protocol: Any, client: str) -> asyncio.Task[None]:
-        """Return a task that ends with the connection; one for each, since granian tells but one."""
-        if client not in self._watches:
-            self._watches[client] = asyncio.ensure_future(self._watch(protocol, client))
-        return self._watches[client]
+    def _settle(self) -> None:
+        """Count no more what has been sent: granian keeps something only where the socket takes no more."""
+        waiting, now_s = clients_with_unsent(), time.monotonic()
+        for client, (_, given_s) in list(self._untaken.items()):
+            age_s = now_s - given_s
+            if age_s > UNTAKEN_TIMEOUT_S or (
+                age_s > SETTLED_S and waiting is not None and client not in waiting
+            ):
+                self.begin(client)
 
-    async def _watch(self, protocol: Any, client: str) -> None:
-        try:
-            await protocol.client_disconnect()
-        finally:
-            self.begin(client)
-            del self._watches[client]
+
+async def _disconnected(protocol: Any) -> None:
+    await protocol.client_disconnect()
 
 
 class Interrupted(Exception):
