@@ -13,11 +13,11 @@ _MICROSECONDS = 1_000_000
 
 
 def _status(state: State) -> str:
-    return "degraded" if state.writer.counts.last_error else "healthy"
+    return "degraded" if state.writer.counts.last_error or state.indexer.last_error else "healthy"
 
 
 def health(state: State) -> Answer:
-    """Return the answer to GET /health; ``degraded`` means that the last commit failed."""
+    """Return the answer to GET /health; ``degraded``: the last commit, or work on an index, failed."""
     return json_answer(
         {
             "status": _status(state),
@@ -52,7 +52,7 @@ def system_health(state: State, space: str | None) -> Answer:
         "name": "store",
         "type": "memory",
         "status": _status(state),
-        "message": state.writer.counts.last_error,
+        "message": state.writer.counts.last_error or state.indexer.last_error,
     }
     return json_answer(
         {

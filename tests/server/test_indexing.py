@@ -19,6 +19,7 @@ from synthgen.server.indexing import FOLDER_NAME
 from synthgen.server.recall import Match, nearest, nearest_indexed, nearest_proven
 from synthgen.server.requests import Memory
 from synthgen.server.state import State
+from synthgen.server.status import health
 from synthgen.server.store import Space, prepare_database
 from synthgen.server.vectors import Size
 from synthgen.wiki.foundation import load_foundation
@@ -268,6 +269,10 @@ def test_an_index_that_cannot_be_kept_hinders_nobody(
             await store(state, enumerate(ROWS[:1_000]))
             await caught_up(state)
             await check(state, ROWS[:1_000], 4)
+            deadline_s = time.monotonic() + 60
+            while b'"status":"healthy"' in health(state).body:
+                assert time.monotonic() < deadline_s
+                await asyncio.sleep(0.02)
 
     run(body)
     assert "synthgen serve: index of vectors: " in capfd.readouterr().err
