@@ -43,13 +43,17 @@ class ServerProcess:
         return self.process.wait(STOP_TIMEOUT_S)
 
 
-def command(data_dir: Path, *flags: str, port: int = 0) -> list[str]:
-    return [sys.executable, "-m", "synthgen.server", "--data-dir", str(data_dir), "--port", str(port), *flags]
+def command(data_dir: Path, *flags: str, port: int = 0, module: str = "synthgen.server") -> list[str]:
+    return [sys.executable, "-m", module, "--data-dir", str(data_dir), "--port", str(port), *flags]
 
 
 @contextlib.contextmanager
 def running_server(
-    data_dir: Path, *flags: str, prefix: Sequence[str] = (), port: int = 0
+    data_dir: Path,
+    *flags: str,
+    prefix: Sequence[str] = (),
+    port: int = 0,
+    module: str = "synthgen.server",
 ) -> Iterator[ServerProcess]:
     """Run a server on ``data_dir`` while the block lasts; it must not print to stderr unnoticed.
 
@@ -60,7 +64,7 @@ def running_server(
     errors.parent.mkdir(parents=True, exist_ok=True)
     with errors.open("wb") as error_file:
         process = subprocess.Popen(
-            [*prefix, *command(data_dir, *flags, "--json", "--stop-on-stdin-eof", port=port)],
+            [*prefix, *command(data_dir, *flags, "--json", "--stop-on-stdin-eof", port=port, module=module)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=error_file,

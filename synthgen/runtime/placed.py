@@ -7,7 +7,6 @@ first buffer on. What is left of a page at either end goes the usual way, since 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
 import os
@@ -142,10 +141,14 @@ class Discard:
 def _open_directly(path: Path) -> int | None:
     """Return a descriptor whose writes go past the page cache; None where there is no such thing."""
     flag = getattr(os, "O_DIRECT", None)
-    if flag is not None:
-        with contextlib.suppress(OSError):  # some file systems have none
-            return os.open(path, os.O_WRONLY | os.O_CLOEXEC | flag)
-    return None
+    if flag is None:
+        return None
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC | flag)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # which says that the file system knows no direct writes
+            raise
+        return None
 
 
 def _write_directly(descriptor: int, data: memoryview, at: int) -> int:

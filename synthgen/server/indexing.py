@@ -146,7 +146,8 @@ class Indexer:
                 self._extend(entry)
             else:
                 self._refresh(entry)
-            if not entry.lag and entry.n_covered >= (1 + _SAVE_GROWTH) * entry.n_saved:
+            has_grown = entry.n_covered >= (1 + _SAVE_GROWTH) * entry.n_saved
+            if entry.index is not None and not entry.lag and has_grown:
                 self._save(entry)
 
     def _make(self, entry: SpaceIndex) -> None:

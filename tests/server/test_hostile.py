@@ -18,7 +18,7 @@ from tests.server.client import LIST, Client, numbers, vectors
 from tests.server.sockets import CHUNKED, connect, exchange, get, head, post, read_to_end, status
 from tests.serverproc import ServerProcess, running_server
 
-pytestmark = pytest.mark.timeout(300)  # some wait for what the server gives up after half a minute
+pytestmark = pytest.mark.timeout(300)  # some wait for what the server gives up after a while
 
 GOOD = b'{"content":"x","memory_space_id":"lies"}'
 SIZE = f"{len(GOOD):x}\r\n".encode()
@@ -220,7 +220,7 @@ def busy_server(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server with 1,000 memories, a page of 8.5 MB, started with few open files allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
-    with running_server(tmp_path / "data") as server:
+    with running_server(tmp_path / "data", module="tests.server.impatient") as server:
         _allow_open_files()
         with Client(server.port) as client:
             embedding = numbers(vectors(1)[0])
