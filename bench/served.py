@@ -16,6 +16,8 @@ from synthgen.errors import ResourceError, TargetError
 
 #: A million memories may have to be read before the first answer, or written before the end.
 _TIMEOUT_S = 600.0
+#: A connection that was idle for so long is opened anew.
+_IDLE_S = 10.0
 
 
 class Served:
@@ -25,6 +27,7 @@ class Served:
         self._data_dir = data_dir
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked_at_s = 0.0
         self._connection: http.client.HTTPConnection | None = None
         self.started_at_s = 0.0
         self.endpoint = ""
@@ -94,6 +97,9 @@ class Served:
         """Ask; return the seconds until the answer was read, and it. Raises TargetError if not 200."""
         assert self._connection is not None, "not started"
         target = f"{path}?{urlencode(query, safe='[],')}" if query else path
+        if time.monotonic() - self._asked_at_s > _IDLE_S:  # the server may have ended it
+            self._connection.close()
+        self._asked_at_s = time.monotonic()
         began_s = time.perf_counter()
         self._connection.request("GET", target)
         response = self._connection.getresponse()
