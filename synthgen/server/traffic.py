@@ -39,6 +39,8 @@ MAX_TURNS = 16
 TURN_TIMEOUT_S = 30.0
 #: After so long granian has handed an answer to the socket, as far as that took it.
 SETTLED_S = 0.25
+#: The same where the system does not tell of its sockets: to serve is worth more there than the bound.
+UNTOLD_S = 2.0
 #: After so long a connection that takes nothing was ended by the system (listening.py).
 UNTAKEN_TIMEOUT_S = 90.0
 #: Longest that a client takes for one part of a large answer, about 1 MB.
@@ -131,9 +133,8 @@ class Traffic:
         waiting, now_s = clients_with_unsent(), time.monotonic()
         for client, (_, given_s) in list(self._untaken.items()):
             age_s = now_s - given_s
-            if age_s > UNTAKEN_TIMEOUT_S or (
-                age_s > SETTLED_S and waiting is not None and client not in waiting
-            ):
+            is_sent = age_s > UNTOLD_S if waiting is None else age_s > SETTLED_S and client not in waiting
+            if is_sent or age_s > UNTAKEN_TIMEOUT_S:
                 self.begin(client)
 
 

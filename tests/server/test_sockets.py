@@ -83,6 +83,17 @@ def test_only_what_was_taken_stops_counting(
     assert not shared._untaken and shared._n_untaken_bytes == 0
 
 
+def test_where_the_system_does_not_tell_answers_count_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "clients_with_unsent", lambda: None)
+    shared = Traffic()
+    shared._give(_Protocol(), "client", bytes(1_000_000))
+    shared._settle()
+    assert shared._n_untaken_bytes == 1_000_000
+    monkeypatch.setattr(traffic, "UNTOLD_S", 0.0)
+    shared._settle()
+    assert shared._n_untaken_bytes == 0
+
+
 def test_clients_that_take_one_answer_and_leave_hold_nobody_up(server: ServerProcess) -> None:
     """Twice the memory that such answers share, each over a connection of its own."""
     with Client(server.port) as client:
