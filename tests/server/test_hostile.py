@@ -309,7 +309,7 @@ def _ask_and_do_not_read(stack: contextlib.ExitStack, server: ServerProcess) -> 
     for n_asking, limit in ((5, 1_000), (400, 100), (95, 1_000)):
         for _ in range(n_asking):
             stack.enter_context(_ask(server.port, f"limit={limit}"))
-    for _ in range(5):
+    for _ in range(3):
         _normal_client_is_served(server)
         time.sleep(1)
     assert _rss_bytes(server) - before_bytes < 150 * MEGABYTE
@@ -330,7 +330,7 @@ def test_clients_that_do_not_read_are_given_up_and_hinder_nobody(busy_server: Se
 def test_clients_that_go_away_unread_leave_nothing_behind(busy_server: ServerProcess) -> None:
     n_files = psutil.Process(busy_server.pid).num_fds()
     with _bounded(busy_server, 150 * MEGABYTE):
-        for _ in range(3):
+        for _ in range(2):
             with contextlib.ExitStack() as stack:
                 _ask_and_do_not_read(stack, busy_server)
         _pages_are_served(busy_server)
