@@ -69,6 +69,11 @@ def json_answer(document: Any, status: int = 200) -> Answer:
     return Answer(status, JSON_HEADERS, encode(document))
 
 
+def memory_not_found(memory_id: str) -> Refusal:
+    """Return the 404 for an id that a space does not hold."""
+    return refusal(404, "MEMORY_NOT_FOUND", f"Memory '{memory_id[:200]}' not found in this memory space")
+
+
 def text_refusal(status: int, text: str, extra_headers: Headers | None = None) -> Refusal:
     """Return a refusal in plain text: broken JSON 400, 413, 415 and wrong shapes 422 look like this."""
     return Refusal(Answer(status, TEXT_HEADERS + (extra_headers or []), text.encode()))

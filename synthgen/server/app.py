@@ -9,7 +9,15 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from synthgen.server.answers import JSON_HEADERS, Answer, Refusal, json_answer, refusal, wrong_shape
+from synthgen.server.answers import (
+    JSON_HEADERS,
+    Answer,
+    Refusal,
+    json_answer,
+    memory_not_found,
+    refusal,
+    wrong_shape,
+)
 from synthgen.server.closing import ClosedConnections
 from synthgen.server.exchange import Request, report
 from synthgen.server.likeness import Likeness
@@ -19,7 +27,6 @@ from synthgen.server.page import show_page
 from synthgen.server.parameters import flag, natural, text
 from synthgen.server.reading import MAX_PAGE, Page, find_memory, page_head, page_pieces, page_tail, read_piece
 from synthgen.server.requests import (
-    DEFAULT_SPACE,
     Memory,
     check_space,
     parse_episode,
@@ -31,7 +38,6 @@ from synthgen.server.requests import (
 from synthgen.server.seeking import Seeking
 from synthgen.server.state import State
 from synthgen.server.status import health, metrics, prometheus, system_health
-from synthgen.server.store import Space
 from synthgen.server.traffic import Traffic
 
 _MEMORIES = "/api/v1/memories"
@@ -134,9 +140,6 @@ class App:
         await durable
         return Answer(201, JSON_HEADERS, body)
 
-    def _space(self, request: Request) -> Space | None:
-        return self._state.writer.spaces.get(request.space or DEFAULT_SPACE)
-
     async def _list(self, request: Request) -> Answer | None:
         page = self._page(request)
         pieces = list(page_pieces(page))
@@ -160,7 +163,7 @@ class App:
             raise refusal(
                 400, "BAD_REQUEST", f"Invalid tier value: '{tier[:80]}'. Use one of: {', '.join(_TIERS)}."
             )
-        space = self._space(request)
+        space = self._state.space(request.space)
         return Page(
             space=space,
             n_memories=space.n_memories if space else 0,
@@ -173,12 +176,10 @@ class App:
 
     async def _memory(self, request: Request) -> Answer:
         memory_id = request.path.removeprefix(f"{_MEMORIES}/")  # granian has decoded it
-        space = self._space(request)
+        space = self._state.space(request.space)
         found = await self._state.read(find_memory, space, memory_id) if space else None
         if found is None:
-            raise refusal(
-                404, "MEMORY_NOT_FOUND", f"Memory '{memory_id[:200]}' not found in this memory space"
-            )
+            raise memory_not_found(memory_id)
         return json_answer(found)
 
     async def _spaces(self, request: Request) -> Answer:

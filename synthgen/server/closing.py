@@ -14,6 +14,7 @@ from typing import Any
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
 from synthgen.server.answers import Answer
+from synthgen.server.sockets import names_of
 
 #: The most of a body above the limit that is read, to be thrown away, and for how long.
 _MAX_DISCARDED_BYTES = 64 * 1024 * 1024
@@ -63,5 +64,4 @@ class ClosedConnections:
 def _is_peer(address: object, client: str) -> bool:
     if not isinstance(address, tuple):
         return False  # not TCP
-    host, port = address[:2]
-    return client in (f"{host}:{port}", f"[{host}]:{port}")
+    return client in names_of(*address[:2])

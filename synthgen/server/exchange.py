@@ -98,9 +98,8 @@ class Request:
 
     async def _body(self) -> bytes:
         announced = self._headers.get("content-length")
-        n_bytes = (
-            None if announced is None else int(announced)
-        )  # framing ends the body there, whatever is sent
+        # Framing ends the body there, whatever is sent.
+        n_bytes = None if announced is None else int(announced)
         if n_bytes is not None and n_bytes > MAX_BODY_BYTES:
             raise _too_large()
         try:

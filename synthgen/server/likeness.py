@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.server.answers import Answer, encode, invalid_input, refusal
+from synthgen.server.answers import Answer, encode, invalid_input, memory_not_found
 from synthgen.server.exchange import Request
 from synthgen.server.reading import Readers
-from synthgen.server.requests import DEFAULT_SPACE
 from synthgen.server.seeking import Seeking
 from synthgen.server.state import State
 from synthgen.server.store import Space
@@ -44,12 +43,10 @@ class Likeness:
         return await self._seeking.recall(request)
 
     async def _vector(self, request: Request, memory_id: str) -> str:
-        space = self._state.writer.spaces.get(request.space or DEFAULT_SPACE)
+        space = self._state.space(request.space)
         found = await self._state.read(_find_vector, space, memory_id) if space else None
         if found is None:
-            raise refusal(
-                404, "MEMORY_NOT_FOUND", f"Memory '{memory_id[:200]}' not found in this memory space"
-            )
+            raise memory_not_found(memory_id)
         (embedding,) = found
         if embedding is None:
             raise invalid_input(

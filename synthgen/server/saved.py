@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
@@ -15,8 +16,6 @@ from synthgen.runtime.files import publish
 from synthgen.server.covering import SpaceIndex
 from synthgen.server.store import ORDINAL_BITS
 from synthgen.server.vectors import VectorIndex, size_for
-
-_PIECE_BYTES = 1 << 20
 
 
 def save_index(folder: Path, entry: SpaceIndex) -> Callable[[sqlite3.Connection], None]:
@@ -109,8 +108,5 @@ def _path(folder: Path, number: int, generation: int) -> Path:
 
 
 def _digest_of(path: Path) -> str:
-    hasher = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
-        while piece := file.read(_PIECE_BYTES):
-            hasher.update(piece)
-    return hasher.hexdigest()
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()

@@ -19,7 +19,7 @@ from synthgen.server.misbehaving import spaces_with_memories, unrelated
 from synthgen.server.parameters import flag, natural, number
 from synthgen.server.reading import Readers, rows_by_key
 from synthgen.server.recall import Match, nearest, nearest_indexed, nearest_proven
-from synthgen.server.requests import DEFAULT_SPACE, check_space, pack_embedding
+from synthgen.server.requests import check_space, pack_embedding
 from synthgen.server.state import State
 from synthgen.server.store import Space
 from synthgen.server.texts import search_texts
@@ -48,7 +48,7 @@ class Seeking:
         is_exact = _check_mode(query.get("mode")) == "exact"
         limit = min(natural(query, "max_results", 10), MAX_RESULTS)
         threshold = number(query, "threshold")
-        space = self._space(request.space)
+        space = self._state.space(request.space)
         words, vector = query.get("query"), query.get("embedding")
         if words is not None:
             matches = await self._by_words(space, words, limit)
@@ -70,7 +70,7 @@ class Seeking:
         if words is None:
             raise invalid_input("Missing 'query' parameter")
         limit = min(natural(request.query, "limit", 10), MAX_RESULTS)
-        matches = await self._by_words(self._space(request.space), words, limit)
+        matches = await self._by_words(self._state.space(request.space), words, limit)
         found = await self._state.read(_load, matches)
         memories = [
             {
@@ -91,14 +91,11 @@ class Seeking:
         cue = parse_cue(body)
         if space_name is None and cue.space is not None:
             space_name = check_space(cue.space)
-        matches = await self._by_vector(self._space(space_name), cue.vector, 1 + cue.n_hypotheses)
+        matches = await self._by_vector(self._state.space(space_name), cue.vector, 1 + cue.n_hypotheses)
         found = await self._state.read(_load, matches)
         if not found or found[0][0].cosine < cue.threshold:
             raise too_weak(found[0][0].cosine if found else 0.0)
         return json_answer(completed(cue, found))
-
-    def _space(self, name: str | None) -> Space | None:
-        return self._state.writer.spaces.get(name or DEFAULT_SPACE)
 
     async def _recall_vector(
         self, space: Space | None, vector: NDArray[np.float64], limit: int, is_exact: bool

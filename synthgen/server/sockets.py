@@ -31,7 +31,13 @@ def _names(remote: str) -> set[str]:
     words = bytes.fromhex(digits)
     packed = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
     address = ipaddress.ip_address(packed)
-    names = {f"{address}:{int(port, 16)}", f"[{address}]:{int(port, 16)}"}
+    names = names_of(str(address), int(port, 16))
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        names |= {f"{address.ipv4_mapped}:{int(port, 16)}", f"[::ffff:{address.ipv4_mapped}]:{int(port, 16)}"}
+        for host in (str(address.ipv4_mapped), f"::ffff:{address.ipv4_mapped}"):
+            names |= names_of(host, int(port, 16))
     return names
+
+
+def names_of(host: str, port: int) -> set[str]:
+    """Return how the end of a connection may be spelled."""
+    return {f"{host}:{port}", f"[{host}]:{port}"}

@@ -14,6 +14,7 @@ from synthgen.server.answers import now_us, time_of
 from synthgen.server.indexing import Indexer
 from synthgen.server.quirks import NO_QUIRKS, Quirks
 from synthgen.server.reading import Readers
+from synthgen.server.requests import DEFAULT_SPACE
 from synthgen.server.store import Space, read_database_id
 from synthgen.server.writer import Writer
 
@@ -46,6 +47,10 @@ class State:
         """Load the indexes that were saved, and start the threads."""
         self.writer.start()
         self.indexer.open()
+
+    def space(self, name: str | None) -> Space | None:
+        """Return the space called ``name`` (None: the default one); None where there is none."""
+        return self.writer.spaces.get(name or DEFAULT_SPACE)
 
     async def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run ``function(readers, *arguments)``, a short read, in a thread."""

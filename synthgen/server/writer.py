@@ -125,14 +125,16 @@ class Writer:
 
     def create_space(self, name: str) -> Future:
         """Return a future for the :class:`Space` called ``name``, made durably if it is new."""
-        future = self._loop.create_future()
-        self._queue.put(_Task(lambda: self._create_space(name), future))
-        return future
+        return self._order(lambda: self._create_space(name))
 
     def rename(self, space: str, memory_id: str, new_id: str) -> Future:
         """Return a future that is done once ``memory_id`` goes by ``new_id``, durably; quirks need it."""
+        return self._order(lambda: self._rename(space, memory_id, new_id))
+
+    def _order(self, act: Callable[[], Any]) -> Future:
+        """Return a future for what ``act`` returns, which the thread calls."""
         future = self._loop.create_future()
-        self._queue.put(_Task(lambda: self._rename(space, memory_id, new_id), future))
+        self._queue.put(_Task(act, future))
         return future
 
     def perform(self, act: Callable[[sqlite3.Connection], None]) -> None:
@@ -151,7 +153,7 @@ class Writer:
             else:
                 done.set_result(None)
 
-        self._queue.put(_Task(run, self._loop.create_future()))
+        self._order(run)
         done.result()
 
     def index_texts(self, space: Space) -> Future:

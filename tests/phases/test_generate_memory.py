@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from bench.commands import PeakSampler
+from bench.driven import make_nothing
 from synthgen.phases.generate import generate as generate_file
-from synthgen.phases.making import GenerateOptions, Job, Written
+from synthgen.phases.making import GenerateOptions
 from synthgen.runtime.memory import parse_size
-from synthgen.runtime.pool import Channel
 from tests.datasets import make_dataset, make_model, save_model
 from tests.phases.generating import MODULE, finish
 from tests.runtime.groups import n_kills, real_group
@@ -204,12 +204,6 @@ def test_a_worker_that_the_kernel_kills_again_and_again_is_an_error_that_names_i
     last = done.stderr.splitlines()[-1]
     assert re.search(r"WorkerDied: chunk 7: 4 workers died over it, the last with exit code -9", last)
     assert "out-of-memory killer: lower --memory-budget or --workers" in last
-
-
-def make_nothing(channel: Channel, job: Job) -> None:
-    """In place of a worker's work: the parent's own is what is looked at."""
-    while (assignment := channel.get()) is not None:
-        channel.done(assignment.number, Written(f"{assignment.number + 1:032x}", 1))
 
 
 def parent_bytes(output: Path, n_chunks: int) -> int:
