@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from synthgen.server.answers import now_us, time_of
-from synthgen.server.indexing import Indexer
+from synthgen.server.indexing import FOLDER_NAME, Indexer
 from synthgen.server.quirks import NO_QUIRKS, Quirks
 from synthgen.server.reading import Readers
 from synthgen.server.requests import DEFAULT_SPACE
@@ -65,12 +65,13 @@ class State:
         return await self._loop.run_in_executor(self._scans, function, self._readers, *arguments)
 
     def disk_bytes(self) -> int:
-        """Return the bytes of the files in the data folder; those that go away meanwhile count nothing."""
+        """Return the bytes of database, log and indexes; files that go away meanwhile count nothing."""
         total = 0
-        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    total += entry.stat().st_size if entry.is_file() else 0
+        for folder in (self._folder, f"{self._folder}/{FOLDER_NAME}"):
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):
+                        total += entry.stat().st_size if entry.is_file() else 0
         return total
 
     def describe(self, space: Space) -> dict[str, Any]:
