@@ -19,6 +19,7 @@ setup(
             "synthgen.formats._lines",
             "synthgen.formats._frames",
             "synthgen.formats._strings",
+            "synthgen.server._numbers",
         )
     ]
 )

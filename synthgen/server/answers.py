@@ -5,6 +5,7 @@ Source of all shapes, codes and texts: Engram's wire, measured on orchard9/engra
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ def wrong_shape(message: str) -> Refusal:
 
 def now_us() -> int:
     """Return the time in microseconds since 1970, UTC."""
-    return (datetime.now(UTC) - EPOCH) // MICROSECOND
+    return time.time_ns() // 1_000
 
 
 def time_of(time_us: int) -> datetime:

@@ -102,14 +102,20 @@ class Request:
         n_bytes = None if announced is None else int(announced)
         if n_bytes is not None and n_bytes > MAX_BODY_BYTES:
             raise _too_large()
+        deadlines = self._traffic.deadlines
+        held = self._traffic.hold_for_body(MAX_BODY_BYTES if n_bytes is None else n_bytes)
+        task = deadlines.begin(BODY_TIMEOUT_S)
         try:
-            with self._traffic.room_for_body(MAX_BODY_BYTES if n_bytes is None else n_bytes):
-                async with asyncio.timeout(BODY_TIMEOUT_S):
-                    return await (self._chunked_body() if n_bytes is None else self._sized_body(n_bytes))
+            return await (self._chunked_body() if n_bytes is None else self._sized_body(n_bytes))
         except ProtocolClosed:
             raise _cut_short() from None
-        except TimeoutError:
-            raise _too_slow() from None
+        except asyncio.CancelledError:
+            if deadlines.end(task):
+                raise _too_slow() from None
+            raise
+        finally:
+            deadlines.end(task)
+            self._traffic.give_up(held)
 
     async def _sized_body(self, n_bytes: int) -> bytes:
         body: bytes = await self._protocol()

@@ -24,10 +24,10 @@ from synthgen.server.answers import (
     encode,
     invalid_input,
     now_us,
-    text_refusal,
     time_of,
     wrong_shape,
 )
+from synthgen.server.bodies import parse_json
 from synthgen.specs import EMBEDDING_DIMENSION
 
 MAX_CONTENT_BYTES = 100_000
@@ -79,17 +79,10 @@ def check_space(name: str) -> str:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in ``body``; 400 for broken JSON or UTF-8, 422 for another type."""
-    document = _parse_json(body)
+    document = parse_json(body)
     if type(document) is not dict:
         raise wrong_shape("invalid type: expected an object")
     return document
-
-
-def _parse_json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise text_refusal(400, f"Failed to parse the request body as JSON: {error}") from None
 
 
 def parse_memory(body: bytes, space: str | None) -> Memory:
@@ -99,7 +92,7 @@ def parse_memory(body: bytes, space: str | None) -> Memory:
 
 def parse_simple_memory(body: bytes, space: str | None) -> Memory:
     """Return the memory in a body of POST /memories, where missing content is a 400 of its own."""
-    document = _parse_json(body)
+    document = parse_json(body)
     if type(document) is not dict or type(document.get("content")) is not str:
         raise invalid_input("Missing 'content' field")
     return _memory(document, space)
@@ -193,7 +186,7 @@ def pack_embedding(values: Any) -> bytes:
 
 def _embedding(document: dict[str, Any]) -> bytes | None:
     values = document.get("embedding")
-    return None if values is None else pack_embedding(values)
+    return values if values is None or type(values) is bytes else pack_embedding(values)
 
 
 def _text(document: dict[str, Any], field: str) -> str | None:

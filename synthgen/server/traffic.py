@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from synthgen.server.answers import JSON_HEADERS, Headers, Refusal, refusal
+from synthgen.server.deadlines import Deadlines
 from synthgen.server.sockets import clients_with_unsent
 
 #: Bodies and answers up to this size are always taken and given.
@@ -58,6 +59,7 @@ class Traffic:
     """The bounds that hold for all exchanges of one server together."""
 
     def __init__(self) -> None:
+        self.deadlines = Deadlines()
         self._n_body_bytes = 0
         self._turns = asyncio.Semaphore(MAX_TURNS)
         #: What connections were given and may not have taken, by the address of the client: bytes, and when.
@@ -71,17 +73,20 @@ class Traffic:
             self._n_untaken_bytes -= self._untaken.pop(client)[0]
             self._taken.set()
 
-    @contextlib.contextmanager
-    def room_for_body(self, limit_bytes: int) -> Iterator[None]:
-        """Hold memory for a body of at most ``limit_bytes`` meanwhile; raises the 503 where none is left."""
+    def hold_for_body(self, limit_bytes: int) -> int:
+        """Hold memory for a body of at most ``limit_bytes``, and return how much, to be given up after it.
+
+        Raises the 503 where none is left.
+        """
         held = limit_bytes if limit_bytes > SMALL_BYTES else 0
         if self._n_body_bytes + held > BODIES_BYTES:
             raise _busy("requests")
         self._n_body_bytes += held
-        try:
-            yield
-        finally:
-            self._n_body_bytes -= held
+        return held
+
+    def give_up(self, held_bytes: int) -> None:
+        """Return what :meth:`hold_for_body` has held."""
+        self._n_body_bytes -= held_bytes
 
     async def send(
         self, protocol: Any, client: str, parts: AsyncIterator[bytes], patience_s: float = TURN_TIMEOUT_S
