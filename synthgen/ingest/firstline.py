@@ -16,7 +16,7 @@ _MAGIC = {
     b"BZh": ("compressed (bzip2)", "unpack it first: bunzip2 -k FILE"),
     b"\xfd7zXZ": ("compressed (xz)", "unpack it first: unxz -k FILE"),
     b"PK\x03\x04": ("a zip archive", "unpack it first"),
-    b"PAR1": ("a Parquet file", "write its rows as JSON lines first"),
+    b"PAR1": ("a Parquet file", "give it a name that ends in .parquet"),
     b"\x93NUMPY": ("a .npy file", "write its rows as JSON lines first"),
 }
 _TEXT_MARKS = {

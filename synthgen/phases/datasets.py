@@ -16,7 +16,9 @@ from synthgen.formats.encoding import Encoding
 from synthgen.formats.jsonl import LineLayout
 from synthgen.formats.manifest import manifest_path, read_document, read_manifest
 from synthgen.formats.outputs import DEFAULT_FORMAT, format_of, make_encoding
+from synthgen.formats.parquet import Parquet
 from synthgen.formats.source import DatasetFileSource, EncodedSource, scan_lines
+from synthgen.formats.table_source import scan_table
 from synthgen.generate.dataset import Dataset
 from synthgen.generate.laws import Model
 from synthgen.model.centroids import CentroidModel, load_centroids
@@ -138,9 +140,9 @@ def encoding_of(dataset: Dataset, format_: str) -> Encoding:
 
 
 def open_input(path: Path) -> RowSource:
-    """Return the rows of a file: by its manifest where it has one, else by its lines.
+    """Return the rows of a file: by its manifest where it has one, else by its lines, or rows of Parquet.
 
-    Raises InputError where it holds no lines of JSON; the error names the manifest, from whose spec the rows
+    Raises InputError where it holds no memories; the error names the manifest, from whose spec the rows
     can be made without the file.
     """
     beside = manifest_path(path)
@@ -149,7 +151,9 @@ def open_input(path: Path) -> RowSource:
     if not path.is_file():
         raise InputError("not a regular file", where=str(path), next_step="check --input")
     if not beside.exists():
-        _refuse_other_formats(path, format_of(path), "give a file of JSON lines")
+        if format_of(path) == Parquet.name:
+            return scan_table(path)
+        _refuse_other_formats(path, format_of(path), "give a file of JSON lines, or of Parquet")
         return scan_lines(path)
     manifest = read_manifest(beside)
     if not manifest.line_bytes:

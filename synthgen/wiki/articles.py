@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 #: Why a page is no memory; the words that reports count by.
-Reason = Literal["namespace", "redirect", "disambiguation", "short", "unreadable"]
+Reason = Literal["namespace", "redirect", "disambiguation", "short", "unreadable", "duplicate"]
 
 
 class Site(NamedTuple):

@@ -33,7 +33,7 @@ KINDS = [
     (ROW + b",\n" + OTHER + b",\n", "no valid JSON", "mend that row"),
     (b'{"id":7,"content":"x"}\n', "the memory's id is no string: 7", "make every id a string"),
     (gzip.compress(ROW), "compressed (gzip)", "gunzip"),
-    (b"PAR1" + b"\0" * 100, "a Parquet file", "JSON lines"),
+    (b"PAR1" + b"\0" * 100, "a Parquet file", "ends in .parquet"),
 ]
 
 
