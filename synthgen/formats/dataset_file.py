@@ -17,7 +17,7 @@ from synthgen.formats.encoding import Encoding
 from synthgen.formats.journal import Entry, Header, Journal, read_header, read_noted
 from synthgen.formats.manifest import Manifest, journal_path, manifest_path, partial_path, read_manifest
 from synthgen.runtime import files
-from synthgen.specs import chunk_bounds, describe_difference, n_chunks
+from synthgen.specs import CHUNK_ROWS, chunk_bounds, describe_difference, n_chunks
 
 
 class DatasetFile:
@@ -185,8 +185,11 @@ class DatasetFile:
         if not self.partial.exists() or state.row_bytes != self._header.row_bytes:
             return
         noted = read_noted(journal_path(self._output), len(self._digests), self.places)
+        n_kept = n_same_chunks(state.spec.count, self._encoding.spec.count)
+        if self._told_places is not None:
+            self._told_places.cut(n_kept)
         with self.partial.open("rb") as file:
-            for chunk in range(len(self._digests) if self._told_places is None else len(self._told_places)):
+            for chunk in range(n_kept if self._told_places is None else len(self._told_places)):
                 digest = noted[chunk]
                 if digest and _digest_of(file, *self.places[chunk]) == digest:
                     self._digests[chunk] = digest
@@ -245,6 +248,15 @@ def first_places(encoding: Encoding) -> Places:
     if encoding.row_bytes:
         return FixedPlaces(head_bytes, encoding.row_bytes, len(encoding.rows))
     return PackedPlaces.after(head_bytes)
+
+
+def n_same_chunks(count: int, other: int) -> int:
+    """Return how many of the first chunks hold the same rows in datasets of ``count`` and ``other`` rows.
+
+    Bytes alone cannot show it: the last chunk of either may have another number of rows, and yet the digest
+    that was noted for it.
+    """
+    return n_chunks(count) if count == other else min(count, other) // CHUNK_ROWS
 
 
 def _digest_of(file: BinaryIO, start: int, stop: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import select
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from synthgen.cli import main
 from tests.processes import status_of
 
 #: Loading the interpreter and our modules; what happens before is not ours.
@@ -35,6 +37,18 @@ def finish(argv: list[str], environment: Mapping[str, str] | None = None) -> sub
     """Run a command to its end."""
     environment = {**os.environ, **(environment or {})}
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
+def finish_here(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours to its end in this process, where that it is one of its own does not matter."""
+    assert argv[:3] == MODULE[:3]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(argv[3:])
+        except SystemExit as stop:  # the parser's
+            code = int(stop.code or 0)
+    return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
 
 
 #: Becomes a command that signals reach: who runs the tests in the background, or with nohup, ignores some.

@@ -19,6 +19,7 @@ import xxhash
 import zstandard
 
 from synthgen.formats.chunks import Digests, PackedPlaces
+from synthgen.formats.dataset_file import DatasetFile
 from synthgen.formats.manifest import Manifest, journal_path, manifest_path, partial_path, read_manifest
 from synthgen.generate.dataset import Dataset
 from synthgen.phases import making
@@ -33,7 +34,7 @@ PACKED = ["jsonl.zst", "parquet"]
 COUNT = 40_300
 
 
-def make(centroids: Path, output: Path, count: int = 4_500, workers: int = 2) -> GenerateReport:
+def make(centroids: Path, output: Path, count: int = 4_500, workers: int = 1) -> GenerateReport:
     dataset = make_dataset(centroids, output.parent, count=count)
     return generate(dataset, output, GenerateOptions(workers=workers, quiet=True))
 
@@ -90,7 +91,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
             process.communicate()
             assert not still_running(children, 2)
         assert not output.exists() or journal_path(output).exists()
-    report = make(centroids, output, COUNT)
+    report = make(centroids, output, COUNT, workers=2)
     assert report.rows_made < COUNT
     assert output.read_bytes() == whole(centroids, COUNT, name)
     assert not list(tmp_path.glob(".*")), "something was left behind"
@@ -129,8 +130,9 @@ def test_interrupted_with_a_dead_worker_it_stops_clean(centroids: Path, tmp_path
         stopped.kill()
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 130 and b"the same command continues" in errors, errors
-    assert make(centroids, output, count).rows_made < count
-    assert output.read_bytes() == whole(centroids, count, name)
+    n_rows = 10_000  # fewer, to save time
+    assert make(centroids, output, n_rows).rows_made < n_rows
+    assert output.read_bytes() == whole(centroids, n_rows, name)
 
 
 def flip(path: Path, at: int) -> None:
@@ -139,6 +141,21 @@ def flip(path: Path, at: int) -> None:
         byte = file.read(1)[0]
         file.seek(at)
         file.write(bytes([byte ^ 0x10]))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("count", [3_300, 9_100, 6_000, 7_000])
+def test_unfinished_it_is_continued_with_another_count(
+    centroids: Path, tmp_path: Path, name: str, count: int
+) -> None:
+    """The last chunk of either count has another number of rows than that chunk of the other one."""
+    output = tmp_path / f"x.{name}"
+    make(centroids, output, 6_300)
+    flip(output, read_manifest(manifest_path(output)).byte_range(1)[0])
+    with DatasetFile(output, encoding_of(make_dataset(centroids, tmp_path, count=6_300), name)) as file:
+        assert file.finished() is None  # as a killed run leaves it
+    assert 0 < make(centroids, output, count).rows_made < count
+    assert output.read_bytes() == whole(centroids, count, name)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -254,6 +271,6 @@ def test_the_first_chunk_may_come_last(
 ) -> None:
     monkeypatch.setattr(making, "_pack_chunks", _pack_with_a_pause)
     output = tmp_path / f"x.{name}"
-    make(centroids, output, 12_300)
+    make(centroids, output, 12_300, workers=2)
     assert (tmp_path / "died").exists()
     assert output.read_bytes() == whole(centroids, 12_300, name)

@@ -30,7 +30,7 @@ PACKED = ["jsonl.zst", "parquet"]
 
 
 def make(centroids: Path, output: Path, count: int = 3_500, **options: object) -> GenerateReport:
-    how = GenerateOptions(**{"workers": 2, "quiet": True, **options})  # type: ignore[arg-type]
+    how = GenerateOptions(**{"workers": 1, "quiet": True, **options})  # type: ignore[arg-type]
     return generate(make_dataset(centroids, output.parent, count=count), output, how)
 
 
@@ -66,7 +66,7 @@ def test_streams_carry_the_bytes_of_the_file(centroids: Path, tmp_path: Path, na
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
     reader.start()
-    stream = make(centroids, pipe, 1_500, format=name)
+    stream = make(centroids, pipe, 1_500, format=name, workers=2)
     reader.join()
     assert received == [data] and (stream.digest, stream.n_bytes) == (file.digest, file.n_bytes)
     argv = command(centroids, "-", "-q", "--count", "1500", "--format", name)
@@ -86,7 +86,7 @@ def test_a_reader_that_leaves_early_is_no_error(centroids: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_null_sink_takes_every_format(centroids: Path, tmp_path: Path, name: str) -> None:
-    null = make(centroids, Path("/dev/null"), 2_500, format=name)
+    null = make(centroids, Path("/dev/null"), 2_500, format=name, workers=2)
     file = make(centroids, tmp_path / f"x.{name}", 2_500)
     tail_bytes = read_manifest(manifest_path(tmp_path / f"x.{name}")).tail.n_bytes
     assert (null.format, null.digest, null.n_bytes) == (name, file.digest, file.n_bytes - tail_bytes)

@@ -17,7 +17,7 @@ import pytest
 
 from synthgen.formats.manifest import journal_path, manifest_path
 from tests.phases.disks import FailingDisk, build_failing_disk, mount_small_disk, unmount
-from tests.phases.generating import command, finish, sha256, started
+from tests.phases.generating import command, finish, finish_here, sha256, started
 
 COUNT = "2500"
 
@@ -55,7 +55,7 @@ def assert_refused(code: int, errors: str, where: Path | str) -> None:
 
 def assert_it_goes_on(centroids: Path, output: Path, whole: str) -> None:
     """The same command now ends with the same bytes and leaves nothing else behind."""
-    done = finish(argv(centroids, output))
+    done = finish_here(argv(centroids, output, "--workers", "1"))
     assert (done.returncode, done.stderr) == (0, "")
     assert sha256(output) == whole
     assert {path.name for path in output.parent.iterdir()} == {output.name, manifest_path(output).name}
@@ -82,12 +82,14 @@ def test_a_disk_that_fails_at_any_call_leaves_a_state_that_goes_on(
     suffix: str, number: int, stays: bool, centroids: Path, disk: FailingDisk
 ) -> None:
     output = disk.below / f"x{suffix}"
-    code, errors, n_calls = disk.run(argv(centroids, output), 0)
+    workers = "2" if suffix == ".parquet" or (suffix, stays) == (".jsonl", True) else "1"
+    flags = argv(centroids, output, "--workers", workers)
+    code, errors, n_calls = disk.run(flags, 0)
     assert (code, errors) == (0, "") and n_calls > 20
     whole = sha256(output)
     for at in schedule(f"{suffix} {number} {stays}", n_calls):
         clear(disk.below)
-        code, errors, reached = disk.run(argv(centroids, output), at, number, stays=stays)
+        code, errors, reached = disk.run(flags, at, number, stays=stays)
         if code:
             assert_refused(code, errors, disk.below)
         else:  # fewer syncs in the background than before; or the last call, which deletes the lock
@@ -114,7 +116,7 @@ def test_a_disk_that_somebody_fills_up_meanwhile(
 ) -> None:
     """The rows have their room, taken before the first of them; the journal and the manifest have none."""
     output, elsewhere = small_disk / "x.jsonl", tmp_path / "x.jsonl"
-    assert finish(argv(centroids, elsewhere)).returncode == 0
+    assert finish_here(argv(centroids, elsewhere)).returncode == 0
     with started(argv(centroids, output)) as process:
         while not journal_path(output).exists():
             assert process.poll() is None, process.communicate()
@@ -132,7 +134,7 @@ def test_a_disk_that_somebody_fills_up_meanwhile(
 def test_a_full_disk_is_refused_before_the_first_byte(small_disk: Path, centroids: Path) -> None:
     fill(small_disk, 10_000_000)
     before = {path.name for path in small_disk.iterdir()}
-    done = finish(argv(centroids, small_disk / "x.jsonl"))
+    done = finish_here(argv(centroids, small_disk / "x.jsonl"))
     assert done.returncode == 3 and "GB free" in done.stderr and "GB are needed" in done.stderr
     assert done.stderr.count("\n") == 1
     assert {path.name for path in small_disk.iterdir()} == before
@@ -189,7 +191,7 @@ def test_a_disk_that_can_only_be_read_is_one_line(folder: Path, centroids: Path)
 
 
 def test_a_folder_that_is_not_there_is_one_line(folder: Path, centroids: Path) -> None:
-    done = finish(argv(centroids, folder / "none" / "x.jsonl"))
+    done = finish_here(argv(centroids, folder / "none" / "x.jsonl"))
     assert (done.returncode, done.stderr) == (
         3,
         f"synthgen: {folder / 'none'}: no such folder; make it, or name another\n",
@@ -214,7 +216,7 @@ def test_a_report_of_what_was_kept(small_disk: Path, centroids: Path) -> None:
 def test_a_journal_that_was_left_beside_a_finished_file_is_deleted(folder: Path, centroids: Path) -> None:
     """As a kill, or a disk that fails, leaves it behind the manifest."""
     output = folder / "x.jsonl"
-    assert finish(argv(centroids, output)).returncode == 0
+    assert finish_here(argv(centroids, output)).returncode == 0
     journal_path(output).write_text("{}\n")
     assert_it_goes_on(centroids, output, sha256(output))
 
@@ -222,10 +224,11 @@ def test_a_journal_that_was_left_beside_a_finished_file_is_deleted(folder: Path,
 def test_a_full_disk_under_the_journal_is_one_line_about_it(disk: FailingDisk, centroids: Path) -> None:
     """What could not be written still waits to be written when the journal is closed."""
     output = disk.below / "x.jsonl"
-    _, _, n_calls = disk.run(argv(centroids, output), 0)
+    flags = argv(centroids, output, "--workers", "1")
+    _, _, n_calls = disk.run(flags, 0)
     for at in range(n_calls - 20, n_calls):
         clear(disk.below)
-        code, errors, _ = disk.run(argv(centroids, output), at, errno.ENOSPC, stays=True)
+        code, errors, _ = disk.run(flags, at, errno.ENOSPC, stays=True)
         assert_refused(code, errors, disk.below)
         if errors.startswith(f"synthgen: {journal_path(output)}: No space"):
             return

@@ -16,7 +16,7 @@ from synthgen.formats.manifest import journal_path, manifest_path
 from tests.phases.generating import (
     Terminal,
     command,
-    finish,
+    finish_here,
     left_of_session,
     sha256,
     started,
@@ -114,7 +114,8 @@ def assert_it_continues(centroids: Path, output: Path) -> None:
     whole = output.with_name("whole.jsonl")
     reports = []
     for path in (output, whole):
-        done = finish(command(centroids, path, "--count", "10000", "-q", "--json"))
+        flags = ["--count", "10000", "-q", "--json", "--workers", "1"]
+        done = finish_here(command(centroids, path, *flags))
         assert done.returncode == 0, done.stderr
         reports.append(json.loads(done.stdout))
     assert reports[0]["rows_made"] < reports[1]["rows_made"] == 10_000
@@ -197,5 +198,5 @@ def test_all_workers_killed_again_and_again_only_delay_it(centroids: Path, outpu
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, b"")
     whole = output.with_name("whole.jsonl")
-    assert finish(command(centroids, whole, "--count", MANY, "-q")).returncode == 0
+    assert finish_here(command(centroids, whole, "--count", MANY, "-q", "--workers", "1")).returncode == 0
     assert sha256(output) == sha256(whole)

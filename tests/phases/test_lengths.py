@@ -26,7 +26,7 @@ from tests.model.test_mixture_fit import make_vectors
 from tests.server.client import Client
 from tests.serverproc import running_server
 
-QUIET = GenerateOptions(workers=2, quiet=True)
+QUIET = GenerateOptions(workers=1, quiet=True)
 
 
 def long_vectors(n: int, dimension: int, length: float, *, seed: int = 7) -> NDArray[np.float32]:
@@ -164,6 +164,7 @@ def test_from_real_vectors_to_a_proof(tmp_path: Path, capsys: pytest.CaptureFixt
     assert 500 < np.linalg.norm(exact) < 2_000
 
 
+@pytest.mark.usefixtures("few_splits")
 def test_lengths_are_judged_at_their_scale(tmp_path: Path) -> None:
     vectors = long_vectors(6_000, 64, 1_000.0)
     dataset = make_dataset_of(3_000, model=fit_mixture(vectors[3_000:], 3))

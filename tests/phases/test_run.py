@@ -5,10 +5,11 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,21 +18,31 @@ import requests
 
 from synthgen.formats.manifest import manifest_path
 from synthgen.ingest import iter_listing
-from synthgen.phases.datasets import load_dataset, source_of
+from synthgen.phases.datasets import load_dataset, make_dataset, source_of
 from synthgen.phases.embedded import EmbeddedServer
 from synthgen.wiki.foundation import Foundation
+from tests.outputs import encode
+from tests.phases.generating import MODULE, finish_here
 from tests.processes import status_of, still_running
 
 COUNT = 2_500
 TIMEOUT_S = 100
+ISOTROPIC = ("--std-dev", "0.1")
 
 
-def start(folder: Path, *more: str, law: tuple[str, ...] = ("--std-dev", "0.1")) -> subprocess.Popen[str]:
-    """Start a run; by default of the isotropic law, which needs no fit and no verdict."""
-    command = [sys.executable, "-m", "synthgen", "run", "--count", str(COUNT), "--output-dir", str(folder)]
-    return subprocess.Popen(
-        [*command, *law, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def command(folder: Path, *more: str, law: tuple[str, ...] = ISOTROPIC) -> list[str]:
+    """Return the command of a run; by default of the isotropic law, which needs no fit and no verdict."""
+    return [*MODULE[:3], "run", "--count", str(COUNT), "--output-dir", str(folder), *law, *more]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run_here(folder: Path, *more: str, law: tuple[str, ...] = ISOTROPIC) -> tuple[int, str, str]:
+    """Do a run in this process: where nothing is killed, what its start takes can be saved."""
+    done = finish_here(command(folder, *more, law=law))
+    return done.returncode, done.stdout, done.stderr
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -64,10 +75,36 @@ def kill_in_phase(folder: Path, number: int, delay_s: float) -> bool:
     return reached
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """A folder whose run stopped twice, and how: its exit code and what it printed of errors."""
+
+    folder: Path
+    by_its_server: tuple[int, str]
+    by_ctrl_c: tuple[int, str]
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose run was killed once in each phase and then ran to its end."""
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    """A run whose server died, and that was interrupted when it ran again."""
     folder = tmp_path_factory.mktemp("killed") / "run"
+    process = start(folder)
+    assert wait_for_phase(process, 1)
+    servers = [p for p in psutil.Process(process.pid).children() if "serve" in p.cmdline()]
+    servers[0].kill()
+    by_its_server = finish(process)
+    process = start(folder)
+    assert wait_for_phase(process, 1)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    by_ctrl_c = finish(process)
+    return Stopped(folder, *((code, err) for code, _, err in (by_its_server, by_ctrl_c)))
+
+
+@pytest.fixture(scope="module")
+def finished(stopped: Stopped) -> Path:
+    """The same folder: its run was then killed once in each phase, and then ran to its end."""
+    folder = stopped.folder
     for number, delay_s in ((1, 0.3), (2, 0.3), (3, 0.15), (4, 0.1)):
         assert kill_in_phase(folder, number, delay_s)
     exit_code, out, err = finish(start(folder))
@@ -76,28 +113,47 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def listed(folder: Path) -> dict[str, bytes]:
-    with EmbeddedServer(folder / "server", folder / "server.log") as server:
-        found: dict[str, bytes] = {}
-        for page in iter_listing(server.endpoint, embeddings=True):
-            for id_, content, vector in zip(page.ids, page.contents, page.embeddings, strict=True):
-                assert id_ not in found, "stored twice"
-                found[id_] = content.encode() + vector.tobytes()
-        counts = requests.get(f"{server.endpoint}/api/v1/memories?limit=0", timeout=10).json()["tier_counts"]
-        assert counts["total"] == len(found)
-        return found
+@dataclass(frozen=True)
+class Database:
+    """What is stored: content and vector by id; and phase 2 done again on it, undisturbed."""
+
+    stored: dict[str, bytes]
+    centroids: Path
+    about: dict[str, Any]
 
 
-def test_killed_in_every_phase_it_ends_with_exactly_the_input(finished: Path) -> None:
-    found = listed(finished)
+@pytest.fixture(scope="module")
+def database(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Database:
+    centroids = tmp_path_factory.mktemp("undisturbed") / "centroids.npy"
+    with EmbeddedServer(finished / "server", finished / "server.log") as server:
+        stored = read_all(server)
+        flags = ["--endpoint", server.endpoint, "--json", "-q", "--output", str(centroids)]
+        done = finish_here([*MODULE[:3], "centroids", *flags])
+    assert done.returncode == 0, done.stderr
+    return Database(stored, centroids, json.loads(done.stdout))
+
+
+def read_all(server: EmbeddedServer) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for page in iter_listing(server.endpoint, embeddings=True):
+        for id_, content, vector in zip(page.ids, page.contents, page.embeddings, strict=True):
+            assert id_ not in found, "stored twice"
+            found[id_] = content.encode() + vector.tobytes()
+    counts = requests.get(f"{server.endpoint}/api/v1/memories?limit=0", timeout=10).json()["tier_counts"]
+    assert counts["total"] == len(found)
+    return found
+
+
+def test_killed_in_every_phase_it_ends_with_exactly_the_input(finished: Path, database: Database) -> None:
+    found = database.stored
     dataset = load_dataset(manifest_path(finished / "synthetic.jsonl"))
     expected = {dataset.spec.memory_id(row) for row in range(COUNT)}
     expected |= {f"wiki-vital-{row:04d}" for row in range(Foundation().n_rows)}
     assert found.keys() == expected
 
 
-def test_a_random_memory_is_the_one_that_the_seed_says(finished: Path) -> None:
-    found = listed(finished)
+def test_a_random_memory_is_the_one_that_the_seed_says(finished: Path, database: Database) -> None:
+    found = database.stored
     dataset = load_dataset(manifest_path(finished / "synthetic.jsonl"))
     reader = source_of(dataset).open()
     for row in random.Random(7).sample(range(COUNT), 20):
@@ -106,16 +162,17 @@ def test_a_random_memory_is_the_one_that_the_seed_says(finished: Path) -> None:
         assert found[memory["id"]] == memory["content"].encode() + vector.tobytes()
 
 
-def test_kills_change_nothing_in_the_result(finished: Path, tmp_path: Path) -> None:
-    exit_code, _, err = finish(start(tmp_path / "run"))
-    assert exit_code == 0, err
-    for name in ("synthetic.jsonl", "centroids.npy"):
-        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+def test_kills_change_nothing_in_the_result(finished: Path, database: Database) -> None:
+    """Each phase's result is the one that it has undisturbed, from what the phases before should give."""
+    centroids = database.centroids
+    assert centroids.read_bytes() == (finished / "centroids.npy").read_bytes()
+    undisturbed = make_dataset(centroids, centroids.parent, count=COUNT, std_dev=0.1)
+    assert encode(undisturbed, "jsonl").data == (finished / "synthetic.jsonl").read_bytes()
 
 
 def test_again_it_says_what_is_there_and_stores_nothing(finished: Path) -> None:
     before = (finished / "centroids.npy").stat().st_mtime_ns
-    exit_code, out, err = finish(start(finished, "--json"))
+    exit_code, out, err = run_here(finished, "--json")
     assert exit_code == 0, err
     report = json.loads(out)
     assert report["centroids"]["already_there"] and report["generated"]["rows_made"] == 0
@@ -127,22 +184,10 @@ def test_again_it_says_what_is_there_and_stores_nothing(finished: Path) -> None:
     assert report["centroids"]["num_source_embeddings"] == 7_533
 
 
-def test_phase_2_never_fits_on_synthetic_rows(finished: Path, tmp_path: Path) -> None:
-    with EmbeddedServer(finished / "server", finished / "server.log") as server:
-        command = [
-            sys.executable,
-            "-m",
-            "synthgen",
-            "centroids",
-            "--endpoint",
-            server.endpoint,
-            "--json",
-            "-q",
-        ]
-        command += ["--output", str(tmp_path / "c.npy")]
-        about = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def test_phase_2_never_fits_on_synthetic_rows(finished: Path, database: Database) -> None:
+    about = database.about
     assert (about["num_source_embeddings"], about["num_synthetic_left_out"]) == (7_533, COUNT)
-    assert (tmp_path / "c.npy").read_bytes() == (finished / "centroids.npy").read_bytes()
+    assert database.centroids.read_bytes() == (finished / "centroids.npy").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -156,38 +201,35 @@ def test_phase_2_never_fits_on_synthetic_rows(finished: Path, tmp_path: Path) ->
 )
 def test_other_flags_on_the_folder_are_refused(finished: Path, flags: list[str], message: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
-    exit_code, _, err = finish(start(finished, *flags))
+    exit_code, _, err = run_here(finished, *flags)
     assert exit_code == 3 and message in err, err
     assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == before
 
 
 def test_a_folder_that_another_server_holds_is_refused(finished: Path) -> None:
     with EmbeddedServer(finished / "server", finished / "server.log"):
-        exit_code, _, err = finish(start(finished))
+        exit_code, _, err = run_here(finished)
     assert exit_code == 3 and "uses this folder" in err, err
 
 
 def test_a_database_made_anew_is_filled_again(finished: Path, tmp_path: Path) -> None:
-    exit_code, out, err = finish(start(finished, "--data-dir", str(tmp_path / "server"), "--json"))
+    exit_code, out, err = run_here(finished, "--data-dir", str(tmp_path / "server"), "--json")
     assert exit_code == 0, err
     report = json.loads(out)
     assert report["ingested"]["n_acked_before"] == 0 and report["ingested"]["verification"]["is_proven"]
 
 
-def test_ctrl_c_once_is_resumable(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    process = start(folder)
-    assert wait_for_phase(process, 1)
-    time.sleep(0.5)
-    os.kill(process.pid, signal.SIGINT)
-    exit_code, _, err = finish(process)
+def test_ctrl_c_once_is_resumable(stopped: Stopped, finished: Path) -> None:
+    exit_code, err = stopped.by_ctrl_c
     assert exit_code == 130, err
     assert "Traceback" not in err
+    assert (finished / "run.json").exists()
 
 
+@pytest.mark.usefixtures("few_splits")
 def test_the_fitted_law_is_judged_against_memories_that_the_fit_never_saw(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    exit_code, out, err = finish(start(folder, "--json", law=()))
+    exit_code, out, err = run_here(folder, "--json", law=())
     assert exit_code == 0, err
     report = json.loads(out)
     assert err.count("read memories: 7,533 real") == 1, "the listing serves both fits"
@@ -201,15 +243,10 @@ def test_the_fitted_law_is_judged_against_memories_that_the_fit_never_saw(tmp_pa
     assert (folder / "fidelity.html").read_text().lower().startswith("<!doctype html>")
 
 
-def test_a_server_that_dies_ends_the_run_at_once(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    process = start(folder)
-    assert wait_for_phase(process, 1)
-    servers = [p for p in psutil.Process(process.pid).children() if "serve" in p.cmdline()]
-    servers[0].kill()
-    exit_code, _, err = finish(process)
+def test_a_server_that_dies_ends_the_run_at_once(stopped: Stopped, finished: Path) -> None:
+    exit_code, err = stopped.by_its_server
     assert exit_code == 3 and "the embedded server ended unasked" in err, err
-    assert finish(start(folder))[0] == 0
+    assert (finished / "run.json").exists(), "the same command did not go on"
 
 
 @pytest.mark.parametrize(
@@ -224,5 +261,5 @@ def test_a_server_that_dies_ends_the_run_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_usage_errors_touch_nothing(tmp_path: Path, flags: list[str]) -> None:
-    exit_code, _, err = finish(start(tmp_path / "run", *flags))
+    exit_code, _, err = run_here(tmp_path / "run", *flags)
     assert exit_code == 2 and not (tmp_path / "run").exists(), err

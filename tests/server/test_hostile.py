@@ -304,9 +304,9 @@ def _ask(port: int, query: str) -> socket.socket:
 
 
 def _ask_and_do_not_read(stack: contextlib.ExitStack, server: ServerProcess) -> None:
-    """Ask for 1.2 GB in all, and read nothing of it; see that the server does not hold it meanwhile."""
+    """Ask for 0.6 GB in all, and read nothing of it; see that the server does not hold it meanwhile."""
     before_bytes = _rss_bytes(server)
-    for n_asking, limit in ((5, 1_000), (400, 100), (95, 1_000)):
+    for n_asking, limit in ((5, 1_000), (200, 100), (45, 1_000)):
         for _ in range(n_asking):
             stack.enter_context(_ask(server.port, f"limit={limit}"))
     for _ in range(3):

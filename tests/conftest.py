@@ -1,0 +1,12 @@
+"""What holds for all tests, and for the processes that they start."""
+
+from __future__ import annotations
+
+import os
+
+# Tests run a process a core: more threads in each would only wait for one another, and spin meanwhile.
+# Set before numpy is imported; tests of threads name their number.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+# Thousands of processes are started: none of them is to compile again what another has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
