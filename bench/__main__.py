@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import (
     delivery,
+    embedding,
     formats,
     generation,
     indexes,
@@ -20,6 +21,7 @@ from bench import (
     realism,
     scaling,
     server,
+    wikitext,
 )
 from bench.host import describe_host
 from bench.settings import Scale, Settings
@@ -38,7 +40,11 @@ QUESTIONS: dict[str, Callable[[Settings], Result]] = {
     "queries": queries.run,
     "normals": normals.run,
     "scaling": scaling.run,
+    "embedding": embedding.run,
+    "wikitext": wikitext.run,
 }
+#: Asked only by name: it needs a model, articles and packages that others do without.
+_ONLY_NAMED = {"embedding", "wikitext"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         real=tuple(flags.real),
         sizes=flags.rows,
         candidates=flags.candidates,
+        model=flags.model,
+        articles=flags.articles,
+        embeddings=flags.embeddings,
+        dump=flags.dump,
     )
     try:
-        for name in dict.fromkeys(flags.questions or QUESTIONS):
+        for name in dict.fromkeys(flags.questions or [name for name in QUESTIONS if name not in _ONLY_NAMED]):
             _answer(name, settings)
     except SynthgenError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -127,6 +137,20 @@ def _make_parser() -> argparse.ArgumentParser:
         default=(),
         metavar="NAME,...",
         help="indexes: only those with one of these in their names, beside the exact scan (all)",
+    )
+    parser.add_argument("--dump", type=Path, metavar="FILE", help="wikitext: a MediaWiki XML dump")
+    parser.add_argument("--model", metavar="FOLDER", help="embedding: a sentence-transformers model")
+    parser.add_argument(
+        "--articles",
+        type=Path,
+        metavar="FILE",
+        help="embedding: .jsonl or .jsonl.zst, lines with title and text",
+    )
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="FILE",
+        help="embedding: .npy of the same articles (title, newline, 1,000 characters of text)",
     )
     return parser
 

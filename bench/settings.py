@@ -21,7 +21,9 @@ class Settings:
     ``output``. ``workers`` are what generation tries (empty: 1, 2, 4 ... cores), ``processes`` and
     ``connections`` what delivery does (empty: the defaults of ingest). ``real`` are files of real vectors for
     realism (empty: the built-in foundation). ``sizes`` are the numbers of rows that server tries, ``rows``
-    the largest of them; ``candidates`` are parts of the names of what indexes tries (empty: all).
+    the largest of them; ``candidates`` are parts of the names of what indexes tries (empty: all). Of
+    embedding, ``model`` is the folder, ``articles`` a file of titles and texts, ``embeddings`` their vectors;
+    ``dump`` is what wikitext reads.
     """
 
     output: Path
@@ -34,6 +36,10 @@ class Settings:
     real: tuple[Path, ...] = ()
     sizes: tuple[int, ...] = ()
     candidates: tuple[str, ...] = ()
+    model: str | None = None
+    articles: Path | None = None
+    embeddings: Path | None = None
+    dump: Path | None = None
 
     def rows_of(self, **by_scale: int) -> int:
         """Return the asked number of rows, else that of the scale."""
@@ -56,6 +62,10 @@ class Settings:
             "real": [path.name for path in self.real],
             "sizes": list(self.sizes),
             "candidates": list(self.candidates),
+            "model": self.model and Path(self.model).name,
+            "articles": self.articles and self.articles.name,
+            "embeddings": self.embeddings and self.embeddings.name,
+            "dump": self.dump and self.dump.name,
         }
 
     @contextlib.contextmanager

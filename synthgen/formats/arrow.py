@@ -140,7 +140,7 @@ def texts_of(column: Any) -> list[str | None]:
 
 
 def has_vectors(path: Path) -> bool:
-    """Return whether the Parquet file at ``path`` has a column of float lists; raises what opening it does."""
+    """Return whether the Parquet file at ``path`` has a column of float lists; raises as opening it does."""
     rows = ParquetRows(path)
     try:
         return any(_is_float_list(field.type) for field in rows.schema)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from synthgen.model.mixture_draw import Law, draw_rows
 from synthgen.model.neighbours import Scan, pair_mean, scan_pairs, top_cosines
@@ -181,6 +180,8 @@ def _cosines(rows: Floats) -> Floats:
 def _division(rows: Floats, scan: Scan) -> float:
     near, shares = scan.rows[:, :_HUB_NEIGHBOURS], []
     for start in range(3):
+        from sklearn.cluster import KMeans  # as in kmeans.py
+
         kmeans = KMeans(max(4, round(len(rows) / _ROWS_PER_CELL)), init="random", n_init=1, max_iter=8)
         cells = kmeans.set_params(random_state=start).fit(rows).labels_
         shares.append(float((cells[near] == cells[:, None]).mean()))

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -77,6 +75,9 @@ def cluster_rows(units: Floats, rows_per_cluster: Sequence[float], seed: int) ->
 def _cluster_once(units: Floats, rows_per_cluster: float, seed: int, turn: int) -> Clusterings:
     n_clusters = max(2, round(len(units) / rows_per_cluster))
     start = int(np.random.default_rng([seed, turn]).integers(2**31))
+    from sklearn.cluster import KMeans  # as in kmeans.py
+    from sklearn.exceptions import ConvergenceWarning
+
     kmeans = KMeans(n_clusters, init="random", n_init=1, max_iter=_ITERATIONS, random_state=start)
     with warnings.catch_warnings():  # fewer distinct rows than clusters: there are then fewer clusters
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from synthgen.errors import InputError
@@ -43,6 +42,8 @@ def fit_centroids(spool: EmbeddingSpool, n_centroids: int, seed: int) -> Centroi
             f"{len(spool):,} memories are fewer than {n_centroids:,} centroids",
             next_step="store more memories, or lower --num-centroids",
         )
+    from sklearn.cluster import MiniBatchKMeans  # a second to load, which not every start needs
+
     order = np.random.default_rng(seed).permutation(len(spool))
     kmeans = MiniBatchKMeans(
         n_clusters=n_centroids, random_state=seed, batch_size=_BATCH_ROWS, max_iter=_MAX_PASSES, n_init=3

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special  # type: ignore[import-untyped]
 
 from synthgen.model.mixture import MIDDLE_BITS, MixtureModel
 from synthgen.model.mixture_draw import Law
@@ -93,6 +92,8 @@ def popularity_table(weights: NDArray[np.float64]) -> NDArray[np.uint32]:
 
 def stay_table(a: float, b: float) -> Integers:
     """Return (4096,) quantiles of 1 - Beta(a, b), ascending, in 2**-16."""
+    from scipy import special  # type: ignore[import-untyped]  # as scikit-learn in kmeans.py
+
     return _fixed(special.betaincinv(b, a, _middles(_TABLE_ROWS)), 16)
 
 
@@ -111,6 +112,8 @@ def stretch_table(stretch: float) -> Integers:
     """Return (16, 256) factors exp(h (s z - s**2)), h by row, z normal quantiles, in 2**-16."""
     tightness = (np.arange(_STRETCH_ROWS) + 0.5) / _STRETCH_ROWS
     tightness[-1] = 1.0  # most anchors: 1 and all above it
+    from scipy import special
+
     z = special.ndtri(_middles(_STRETCH_VALUES))
     return _fixed(np.exp(tightness[:, None] * (stretch * z - stretch**2)), 16)
 

@@ -53,3 +53,7 @@ class Skipped(NamedTuple):
     key: str
     title: str
     reason: Reason
+
+
+#: What becomes of a page.
+Outcome = Article | Skipped

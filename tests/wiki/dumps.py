@@ -144,9 +144,9 @@ def _parts(head: str, pages: Iterable[Page], tail: bool, pages_per_stream: int) 
 
 def excerpt_path() -> Path:
     """Return the path of 206 real pages (English Wikipedia, 2016), which the gensim wheel has among its test
-    data; the test is skipped where gensim is not installed and ``SYNTHGEN_WIKI_EXCERPT`` names no file.
+    data; the test is skipped where gensim is not installed and ``SYNTHGEN_TEST_DUMP`` names no file.
     """
-    named = os.environ.get("SYNTHGEN_WIKI_EXCERPT")
+    named = os.environ.get("SYNTHGEN_TEST_DUMP")
     if named:
         return Path(named)
     found = importlib.util.find_spec("gensim")
@@ -154,7 +154,7 @@ def excerpt_path() -> Path:
         path = Path(found.submodule_search_locations[0]) / "test" / "test_data" / EXCERPT
         if path.exists():
             return path
-    pytest.skip("needs the real excerpt: gensim installed, or SYNTHGEN_WIKI_EXCERPT=FILE")
+    pytest.skip("needs the real excerpt: gensim installed, or SYNTHGEN_TEST_DUMP=FILE")
 
 
 def excerpt_pages() -> list[Page]:
