@@ -55,6 +55,33 @@ def run_serve(flags: argparse.Namespace) -> int:
     return serve(spec)
 
 
+def run_wikipedia(flags: argparse.Namespace) -> int:
+    """Phase 1."""
+    from synthgen.phases.real import bring_articles
+    from synthgen.phases.report import print_report
+    from synthgen.phases.wikipedia_options import WikipediaOptions
+
+    options = WikipediaOptions(
+        source=flags.dump_path,
+        titles=flags.titles,
+        download=flags.download,
+        download_only=flags.download_only,
+        endpoint=flags.endpoint,
+        output=flags.output,
+        limit=flags.limit,
+        cache_dir=flags.cache_dir,
+        max_characters=flags.max_characters,
+        batch_size=flags.batch_size,
+        concurrent=flags.concurrent,
+        spaces=(flags.space,) if flags.space else (),
+        verify=flags.verify,
+        workers=flags.workers,
+        quiet=flags.quiet,
+        **({"model": flags.embedding_model} if flags.embedding_model else {}),
+    )
+    return print_report(bring_articles(options, dry_run=flags.dry_run), as_json=flags.json)
+
+
 def run_centroids(flags: argparse.Namespace) -> int:
     """Phase 2, centroids."""
     from synthgen.phases.centroids import CentroidOptions, extract_centroids

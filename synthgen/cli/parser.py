@@ -35,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(commands=parsers)
     _add_run(parsers)
     _add_serve(parsers)
+    _add_wikipedia(parsers)
     _add_centroids(parsers)
     _add_fit(parsers)
     _add_generate(parsers)
@@ -83,6 +84,48 @@ def _add_serve(parsers: Any) -> None:
         "--quirks",
         metavar="NAME[,NAME]",
         help="misbehave on purpose, as Engram was measured to: engram for all of it; a wrong name lists them",
+    )
+
+
+def _add_wikipedia(parsers: Any) -> None:
+    example = "synthgen wikipedia --dump-path simplewiki-latest-pages-articles-multistream.xml.bz2"
+    parser = add_command(
+        parsers,
+        "wikipedia",
+        "real articles with real embeddings, into a database or a file",
+        example,
+        commands.run_wikipedia,
+    )
+    source = parser.add_argument_group("source", "the built-in articles, unless one of these says otherwise")
+    source.add_argument(
+        "--dump-path",
+        type=named_path,
+        metavar="FILE",
+        help="a dump (.xml, .gz, .bz2), Parquet of articles (file or folder), or embeddings (.npy, .parquet)",
+    )
+    source.add_argument("--titles", type=named_path, metavar="FILE", help="of a .npy (the file beside it)")
+    source.add_argument("--download", action="store_true", help="fetch the Simple English dump, and take it")
+    source.add_argument("--download-only", action="store_true", help="fetch it, and stop")
+    source.add_argument("--limit", type=int, metavar="N", help="no more articles than these")
+    parser.add_argument("--endpoint", help="(http://127.0.0.1:7432, unless there is --output)")
+    parser.add_argument("--space", metavar="NAME", help="memory space (the server's default)")
+    parser.add_argument("--output", type=named_path, metavar="FILE", help="a .jsonl or .parquet file")
+    parser.add_argument(
+        "--embedding-model", metavar="NAME_OR_FOLDER", help="(sentence-transformers/all-mpnet-base-v2)"
+    )
+    parser.add_argument("--max-characters", type=int, default=4000, help="of title and text (%(default)s)")
+    parser.add_argument("--cache-dir", type=named_path, metavar="DIR", help="(~/.cache/synthgen)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that parse (by cores)")
+    parser.add_argument("--concurrent", type=int, default=20, help="connections in all (%(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=1000, help="memories acknowledged together (%(default)s)"
+    )
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not read back; exit 4")
+    parser.add_argument(
+        "--resume", nargs="?", const="", metavar="FILE", help="accepted: the same command always goes on"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the source, count, show samples; store nothing"
     )
 
 

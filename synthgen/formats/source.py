@@ -18,7 +18,7 @@ from synthgen.formats.zstd import ZstdLines, decompress_frame
 from synthgen.specs import CHUNK_ROWS, RowMaker, RowReader, RowSource, chunk_bounds
 
 #: Rows between two offsets that a scan of a foreign file keeps.
-_INDEX_ROWS = 1_000
+INDEX_ROWS = 1_000
 _SCAN_BYTES = 1 << 23
 #: Largest line accepted from a foreign file; Engram takes bodies of 2 MB.
 _LARGEST_LINE_BYTES = 1 << 24
@@ -168,20 +168,20 @@ class LinesReader:
 
     def read(self, start: int, stop: int) -> Sequence[bytes]:
         """Return the bodies of rows [start, stop)."""
-        first = start // _INDEX_ROWS
-        last = -(-stop // _INDEX_ROWS)
+        first = start // INDEX_ROWS
+        last = -(-stop // INDEX_ROWS)
         begin, end = self._source.offsets[first], self._source.offsets[last]
         data = os.pread(self._descriptor, end - begin, begin)
         lines = [line for line in data.split(b"\n") if line.strip()]
-        if len(data) < end - begin or len(lines) != min(last * _INDEX_ROWS, self._source.n_rows) - (
-            first * _INDEX_ROWS
+        if len(data) < end - begin or len(lines) != min(last * INDEX_ROWS, self._source.n_rows) - (
+            first * INDEX_ROWS
         ):
             raise InputError(
                 f"changed while it was read, at rows {start:,} to {stop - 1:,} (bytes {begin:,} to {end:,})",
                 where=str(self._source.path),
                 next_step="run the command again when the file is at rest",
             )
-        at = first * _INDEX_ROWS
+        at = first * INDEX_ROWS
         return [self._with_id(lines[row - at], row) for row in range(start, stop)]
 
     def close(self) -> None:
@@ -217,7 +217,7 @@ def scan_lines(path: Path) -> LinesSource:
             for start, end in zip(starts[:-1].tolist(), ends.tolist(), strict=True):
                 if data[start:end].strip():
                     n_rows += 1
-                    if n_rows % _INDEX_ROWS == 0:
+                    if n_rows % INDEX_ROWS == 0:
                         offsets.append(at + end + 1)
             begun = data[starts[-1] :]
             at += int(starts[-1])
@@ -230,7 +230,7 @@ def scan_lines(path: Path) -> LinesSource:
     n_rows += bool(begun.strip())
     if n_rows == 0:
         raise InputError("holds no memories", where=str(path), next_step="give a file of JSON lines")
-    if len(offsets) * _INDEX_ROWS - _INDEX_ROWS < n_rows:
+    if len(offsets) * INDEX_ROWS - INDEX_ROWS < n_rows:
         offsets.append(at + len(begun))
     return LinesSource(path, n_rows, hasher.hexdigest(), tuple(offsets))
 

@@ -20,8 +20,6 @@ from typing import Any
 
 from synthgen.errors import EXIT_OK, EXIT_UNPROVEN, InputError, ResourceError
 from synthgen.fidelity import FidelityReport
-from synthgen.formats.jsonl import LineLayout
-from synthgen.formats.source import EncodedSource
 from synthgen.generate.dataset import Dataset
 from synthgen.ingest import IngestReport, ingest
 from synthgen.model.centroids import load_centroids, read_about
@@ -29,6 +27,7 @@ from synthgen.phases.centroids import CentroidOptions, centroids_of
 from synthgen.phases.datasets import make_dataset, open_input, source_of, warn_of_noise
 from synthgen.phases.deliver import database_target
 from synthgen.phases.embedded import EmbeddedServer
+from synthgen.phases.foundation import foundation_source
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from synthgen.phases.memories import RealMemories
 from synthgen.phases.preflight import check_before, plan_text
@@ -36,8 +35,7 @@ from synthgen.phases.realism import RealismOptions, fit_and_hold_out, judge_data
 from synthgen.phases.report import Stage, print_run, print_stage
 from synthgen.phases.run_options import RunOptions
 from synthgen.runtime import files
-from synthgen.specs import Grid, IngestSpec, RowSource
-from synthgen.wiki.foundation import DECIMALS, Foundation
+from synthgen.specs import IngestSpec
 
 
 @dataclass
@@ -120,13 +118,6 @@ def _generate(dataset: Dataset, options: RunOptions) -> GenerateReport:
         raise InputError(
             error.what, where=error.where, next_step="see to it, or choose another --output-dir"
         ) from error
-
-
-def foundation_source() -> RowSource:
-    """Return the built-in foundation as rows to send."""
-    maker = Foundation()
-    layout = LineLayout.of(maker, maker.dimension, Grid.unit(DECIMALS))
-    return EncodedSource(maker, layout, maker.n_rows, maker.digest, "built-in foundation")
 
 
 def _ingest_spec(state: RunState, name: str) -> IngestSpec:

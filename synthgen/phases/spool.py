@@ -1,0 +1,242 @@
+"""The memories of phase 1 on their way: lines that only grow, and a journal of how far the source was read.
+
+    memories.jsonl   request bodies, in the order of the source
+    journal.jsonl    {"rows": r, "bytes": b, "unit": u, "taken": k, "skipped": {...}}, one line a window
+
+A line of the journal is written after the memories that it counts, so that a killed run goes on behind its
+last line: whatever lies beyond is cut off, and made again (its embeddings are in the cache). What is damaged
+is made again as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import xxhash
+
+from synthgen.errors import ResourceError
+from synthgen.formats.real_memories import MemoryBlock, encode_memories
+from synthgen.formats.source import INDEX_ROWS, LinesSource
+from synthgen.runtime.files import FileLock, explain_os_errors
+from synthgen.wiki.records import memory_id
+
+MEMORIES_NAME = "memories.jsonl"
+JOURNAL_NAME = "journal.jsonl"
+_FORMAT_VERSION = 1
+#: Numbers up to this one are noted as bits (16 MB at most); page ids of the largest wiki are below it.
+_MAX_BIT = 1 << 27
+_BLOCK_ROWS = 1_000
+_ID = re.compile(rb'\{"id":"' + memory_id("").encode() + rb'((?:[^"\\]|\\.)*)"')
+
+
+class Place(NamedTuple):
+    """How far a source was read: all outcomes of the units before ``unit``, and ``taken`` of that one."""
+
+    unit: int = 0
+    taken: int = 0
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A line of the journal: memories and their bytes, the place, pages left out by reason, and whether the
+    source has ended there.
+    """
+
+    rows: int = 0
+    n_bytes: int = 0
+    place: Place = field(default_factory=Place)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    ended: bool = False
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        document = {
+            "rows": self.rows,
+            "bytes": self.n_bytes,
+            "unit": self.place.unit,
+            "taken": self.place.taken,
+            "skipped": dict(self.skipped),
+            "ended": self.ended,
+        }
+        return orjson.dumps(document) + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Progressed:
+        """Read a line; raise ValueError, KeyError or TypeError where it is none."""
+        at = orjson.loads(line)
+        skipped = {str(reason): int(n) for reason, n in at["skipped"].items()}
+        place = Place(int(at["unit"]), int(at["taken"]))
+        return cls(int(at["rows"]), int(at["bytes"]), place, skipped, bool(at["ended"]))
+
+
+class SeenKeys:
+    """The keys of articles so far: page ids as bits, other keys as 64 bits of hash."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self._hashes: set[int] = set()
+
+    def add(self, key: str) -> bool:
+        """Note ``key``; return whether it was not there."""
+        if key.isascii() and key.isdigit() and len(key) < 10 and (number := int(key)) < _MAX_BIT:
+            return self._add_number(number) if str(number) == key else self._add_hash(key)
+        return self._add_hash(key)
+
+    def _add_number(self, number: int) -> bool:
+        byte, bit = number >> 3, 1 << (number & 7)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(max(byte + 1, 2 * len(self._bits)) - len(self._bits)))
+        is_new = not self._bits[byte] & bit
+        self._bits[byte] |= bit
+        return is_new
+
+    def _add_hash(self, key: str) -> bool:
+        n_before = len(self._hashes)
+        self._hashes.add(xxhash.xxh3_64_intdigest(key.encode("utf-8", "surrogatepass")))
+        return len(self._hashes) > n_before
+
+
+class Spool:
+    """The memories of one source, made by one model, in ``folder``; a context, for one process at a time.
+
+    ``identity`` (a JSON document) says what the memories depend on; a folder of another one is emptied.
+    Raises ResourceError where another process works there, or the disk fails.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.path = folder / MEMORIES_NAME
+        self.at = Progressed()
+        self.seen = SeenKeys()
+        self.digest = xxhash.xxh3_128_hexdigest(json.dumps(identity, sort_keys=True).encode())
+        self._head = orjson.dumps({"synthgen_spool": _FORMAT_VERSION, "digest": self.digest}) + b"\n"
+        self._offsets = [0]
+        self._lock = FileLock(folder / ".lock")
+
+    def __enter__(self) -> Spool:
+        with explain_os_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._lock.acquire():
+                raise ResourceError(
+                    f"another run (process {self._lock.holder()}) reads the same source",
+                    where=str(self.folder),
+                    next_step="wait for it, or stop it",
+                )
+            self._memories = self.path.open("ab")
+            self._journal = (self.folder / JOURNAL_NAME).open("ab")
+            self._recover()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._memories.close()
+        self._journal.close()
+        self._lock.remove()
+
+    def append(self, block: MemoryBlock, place: Place, skipped: Mapping[str, int]) -> None:
+        """Append the memories of ``block``, read up to ``place``; they are on the disk when it returns."""
+        lines = encode_memories(block)
+        with explain_os_errors(self.path):
+            self._memories.writelines(line + b"\n" for line in lines)
+            self._memories.flush()
+            os.fsync(self._memories.fileno())
+        self._count(lines)
+        self._note(place, skipped, ended=False)
+
+    def end(self, place: Place, skipped: Mapping[str, int]) -> None:
+        """Say that the source ends at ``place``."""
+        self._note(place, skipped, ended=True)
+
+    def source(self) -> LinesSource:
+        """Return the memories that are there now, as rows to send."""
+        offsets = self._offsets
+        if len(offsets) * INDEX_ROWS - INDEX_ROWS < self.at.rows:
+            offsets = [*offsets, self.at.n_bytes]
+        return LinesSource(self.path, self.at.rows, self.digest, tuple(offsets))
+
+    def blocks(self, n_rows: int) -> Iterator[MemoryBlock]:
+        """Yield the first ``n_rows`` memories by column; their title is their content's first line."""
+        reader = self.source().open()
+        try:
+            for start in range(0, n_rows, _BLOCK_ROWS):
+                yield _block_of(reader.read(start, min(n_rows, start + _BLOCK_ROWS)))
+        finally:
+            reader.close()
+
+    def _count(self, lines: Sequence[bytes]) -> None:
+        rows, n_bytes = self.at.rows, self.at.n_bytes
+        for line in lines:
+            rows, n_bytes = rows + 1, n_bytes + len(line) + 1
+            if rows % INDEX_ROWS == 0:
+                self._offsets.append(n_bytes)
+        self.at = Progressed(rows, n_bytes, self.at.place, self.at.skipped)
+
+    def _note(self, place: Place, skipped: Mapping[str, int], *, ended: bool) -> None:
+        self.at = Progressed(self.at.rows, self.at.n_bytes, place, dict(skipped), ended)
+        with explain_os_errors(self.folder / JOURNAL_NAME):
+            self._journal.write(self.at.encode())
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
+
+    def _recover(self) -> None:
+        """Go on behind the last line of the journal whose memories are there; anew where there is none."""
+        n_bytes = self.path.stat().st_size
+        lines = (self.folder / JOURNAL_NAME).read_bytes().splitlines(keepends=True)
+        found = _decode_whole(lines[1:]) if lines[:1] == [self._head] else []
+        for number, at in reversed(list(enumerate(found))):
+            if at.n_bytes <= n_bytes and self._index(at):
+                self.at = at
+                self._cut(at.n_bytes, sum(map(len, lines[: number + 2])))
+                return
+        self._cut(0, 0)
+        self._journal.write(self._head)
+        self._journal.flush()
+
+    def _cut(self, memories_bytes: int, journal_bytes: int) -> None:
+        self._memories.truncate(memories_bytes)
+        self._journal.truncate(journal_bytes)
+
+    def _index(self, at: Progressed) -> bool:
+        """Find offsets and keys of the memories that ``at`` counts; return whether they are as many."""
+        self._offsets, self.seen, rows, n_bytes = [0], SeenKeys(), 0, 0
+        with self.path.open("rb") as file:
+            while n_bytes < at.n_bytes and (line := file.readline()).endswith(b"\n"):
+                named = _ID.match(line)
+                if named is None:
+                    return False
+                self.seen.add(orjson.loads(b'"' + named[1] + b'"'))
+                rows, n_bytes = rows + 1, n_bytes + len(line)
+                if rows % INDEX_ROWS == 0:
+                    self._offsets.append(n_bytes)
+        return (rows, n_bytes) == (at.rows, at.n_bytes)
+
+
+def _decode_whole(lines: Sequence[bytes]) -> list[Progressed]:
+    found = []
+    for line in lines:
+        try:
+            found.append(Progressed.decode(line if line.endswith(b"\n") else b""))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            break
+    return found
+
+
+def _block_of(bodies: Sequence[bytes]) -> MemoryBlock:
+    memories = [orjson.loads(body) for body in bodies]
+    contents = [memory["content"] for memory in memories]
+    return MemoryBlock(
+        [memory["id"] for memory in memories],
+        [content.split("\n", 1)[0] for content in contents],
+        contents,
+        [memory.get("timestamp", "") for memory in memories],
+        np.array([memory["embedding"] for memory in memories], np.float32),
+        memories[0]["confidence"],
+        tuple(memories[0].get("tags", ())),
+    )

@@ -1,0 +1,98 @@
+"""Memories into the database while more are made: a thread that sends what the spool has, part by part.
+
+There is one way into the database, :func:`synthgen.ingest.ingest`: each part is an ingest that continues the
+one before it, by the same ledger. To start one takes some tenths of a second of processor time, so parts are
+large or seldom.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from synthgen.errors import SynthgenError
+from synthgen.formats.source import HeadSource
+from synthgen.ingest import IngestReport, ingest
+from synthgen.phases.spool import Spool
+from synthgen.specs import IngestSpec
+
+#: A part is sent when it has so many memories, or after so long.
+PART_ROWS = 5_000
+PART_INTERVAL_S = 30.0
+
+
+class Storing:
+    """Sends the first ``limit`` memories (None: all) of ``spool`` as they come; a context.
+
+    What goes wrong is raised by :meth:`check` and :meth:`finish`, in the thread that calls them. When the
+    context is left early, the part under way is finished and nothing more is sent.
+    """
+
+    def __init__(self, spool: Spool, spec: IngestSpec, limit: int | None) -> None:
+        self._spool = spool
+        self._spec = spec
+        self._limit = limit
+        self._error: Exception | None = None
+        self._n_sent = 0
+        self._grown = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="storing", daemon=True)
+
+    def __enter__(self) -> Storing:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def check(self) -> None:
+        """Say that the spool has grown; raise what went wrong with an earlier part."""
+        if self._n_new >= PART_ROWS:
+            self._grown.set()
+        if self._error is not None:
+            raise self._error
+
+    def finish(self, *, verify: bool) -> IngestReport:
+        """Send what is left, and prove all of it where asked to; return the report of the whole."""
+        self._stop()
+        self.check()
+        return self._send(self._n_rows, replace(self._spec, verify=verify))
+
+    @property
+    def _n_rows(self) -> int:
+        return min(self._spool.at.rows, self._limit or self._spool.at.rows)
+
+    @property
+    def _n_new(self) -> int:
+        return self._n_rows - self._n_sent
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._grown.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._grown.wait(PART_INTERVAL_S)
+            self._grown.clear()
+            n_rows = self._n_rows
+            if n_rows == self._n_sent or self._stopping.is_set():
+                continue
+            try:
+                self._send(n_rows, replace(self._spec, verify=False, quiet=True))
+            except SynthgenError as error:
+                self._error = error
+                return
+            self._n_sent = n_rows
+
+    def _send(self, n_rows: int, spec: IngestSpec) -> IngestReport:
+        return ingest(HeadSource(self._spool.source(), n_rows), spec)
+
+
+def ledger_in(folder: Path, target: str) -> Path:
+    """Return the ledger of the database ``target`` in ``folder``: one made anew has another one."""
+    return folder / f"ledger-{''.join(c if c.isalnum() else '-' for c in target)}.jsonl"
