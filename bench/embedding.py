@@ -21,13 +21,12 @@ from synthgen.errors import InputError, UsageError
 from synthgen.formats.zstd import import_zstandard
 from synthgen.runtime.memory import available_cores
 from synthgen.runtime.progress import Progress
+from synthgen.wiki.articles import EMBEDDED_CHARACTERS
 from synthgen.wiki.model_files import import_extra
 from synthgen.wiki.sentence_model import SentenceEmbedder
 
 Vectors = NDArray[np.float32]
 
-#: What ``--embeddings`` were made from: title, newline, and so many characters of the text.
-TEXT_CHARACTERS = 1_000
 _PLAIN_BATCH = 32
 PLAIN, OURS = "plain encode", "synthgen"
 
@@ -66,7 +65,7 @@ def run(settings: Settings) -> Result:
         "device": embedder.device,
         "dtype": embedder.dtype,
         "start_s": start_s,
-        "characters": TEXT_CHARACTERS,
+        "characters": EMBEDDED_CHARACTERS,
         "plain_batch": _PLAIN_BATCH,
         "versions": {name: import_extra(name).__version__ for name in ("torch", "sentence_transformers")},
     }
@@ -82,7 +81,7 @@ def read_texts(path: Path, n_rows: int) -> list[str]:
                 content = import_zstandard().ZstdDecompressor().stream_reader(lines)
                 lines = stack.enter_context(io.BufferedReader(content))
             documents = [orjson.loads(line) for line in itertools.islice(lines, n_rows)]
-        return [f"{each['title']}\n{each['text'][:TEXT_CHARACTERS]}" for each in documents]
+        return [f"{each['title']}\n{each['text'][:EMBEDDED_CHARACTERS]}" for each in documents]
     except OSError as error:
         raise InputError(error.strerror or str(error), where=str(path), next_step="name another") from error
     except (KeyError, TypeError, orjson.JSONDecodeError) as error:

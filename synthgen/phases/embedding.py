@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ def load_model(options: WikipediaOptions) -> Embedder:
 @contextlib.contextmanager
 def open_embedding(options: WikipediaOptions, load: Load) -> Iterator[Embedding]:
     """Open the model and its cache, for as long as the block lasts."""
+    if not options.quiet:
+        print(f"loading the model {options.model}", file=sys.stderr, flush=True)
     embedder = load(options)
     check_dimension(embedder.dimension, options)
     about = {

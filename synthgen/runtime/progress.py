@@ -136,7 +136,7 @@ class Progress:
         left = format_duration(self._left_s(rate)) if rate > 0 else "unknown"
         share = self.done / self.total if self.total else 1.0
         line = f"{self.label}: {self.done:,} of {self.total:,} {self.unit} ({share:.0%}), "
-        line += f"{rate:,.0f}/s, ETA {left}"
+        line += f"{rate:,.0f}/s, ETA {left}" if rate >= 10 else f"{rate:.1f}/s, ETA {left}"
         return f"{line}, {note}" if note else line
 
     def _show(self, line: str, *, final: bool = False) -> None:

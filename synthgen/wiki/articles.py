@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+#: Characters of a text, behind its title, that its embedding is made of: the seed's rule, by which the
+#: built-in articles were embedded, too. What follows is stored and not embedded.
+EMBEDDED_CHARACTERS = 1_000
+
 #: Why a page is no memory; the words that reports count by.
 Reason = Literal["namespace", "redirect", "disambiguation", "short", "unreadable", "duplicate"]
 
@@ -34,7 +38,7 @@ class Page(NamedTuple):
 
 
 class Article(NamedTuple):
-    """One article in plain text: ``text`` is what is embedded and stored: title, newline, its beginning.
+    """One article in plain text: ``text`` is what is stored: title, newline, its beginning.
 
     ``key`` names it for good (a page id, or an id that a table gave); ``revision`` tells one state of it from
     another (a revision id, or nothing); ``timestamp`` is RFC 3339, or empty.
@@ -45,6 +49,12 @@ class Article(NamedTuple):
     title: str
     timestamp: str
     text: str
+
+    @property
+    def embedded(self) -> str:
+        """What is embedded: the title, a newline, and the first 1,000 characters behind them."""
+        before = len(self.title) + 1 if self.text.startswith(f"{self.title}\n") else 0
+        return self.text[: before + EMBEDDED_CHARACTERS]
 
 
 class Skipped(NamedTuple):

@@ -156,7 +156,7 @@ def _prepare_windows(
         else:
             found, vectors = cache.look_up(keys)
         missing = np.flatnonzero(~found)
-        texts = embedder.prepare([window[i].text for i in missing]) if len(missing) else None
+        texts = embedder.prepare([window[i].embedded for i in missing]) if len(missing) else None
         yield _Prepared(window, keys, vectors, missing, texts)
         size = embedder.window
 

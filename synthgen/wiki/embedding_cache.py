@@ -39,9 +39,9 @@ _SYNC_INTERVAL_S = 5.0
 
 
 def article_key(article: Article) -> bytes:
-    """Return what names the embedding of ``article``: 16 bytes of its key, its revision and its text."""
+    """Return what names the embedding of ``article``: 16 bytes of its key, revision and embedded text."""
     digest = blake2b(digest_size=KEY_BYTES)
-    for part in (article.key, article.revision, article.text):
+    for part in (article.key, article.revision, article.embedded):
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little"))  # so that no two articles come to the same bytes
         digest.update(data)

@@ -6,8 +6,9 @@ import orjson
 import pytest
 
 from bench.__main__ import main
-from bench.embedding import TEXT_CHARACTERS, read_texts
+from bench.embedding import read_texts
 from synthgen.errors import EXIT_UNUSABLE, EXIT_USAGE, InputError
+from synthgen.wiki.articles import EMBEDDED_CHARACTERS
 from tests.wiki.test_sentence_model import folder, make_texts  # noqa: F401
 
 
@@ -23,7 +24,7 @@ def test_texts_are_title_newline_and_the_beginning(articles):
     texts = read_texts(articles, 5)
     assert len(texts) == 5
     assert texts[3].startswith("title 3\n")
-    assert max(map(len, texts)) <= len("title 0\n") + TEXT_CHARACTERS
+    assert max(map(len, texts)) <= len("title 0\n") + EMBEDDED_CHARACTERS
 
 
 def test_files_that_are_none_are_one_line(tmp_path):

@@ -54,4 +54,4 @@ def vectors_of(texts: Sequence[str]) -> NDArray[np.float32]:
 def records(start: int, stop: int) -> tuple[list[bytes], NDArray[np.float32]]:
     """Return keys and vectors of the articles [start, stop)."""
     articles = [make_article(i) for i in range(start, stop)]
-    return [article_key(each) for each in articles], vectors_of([each.text for each in articles])
+    return [article_key(each) for each in articles], vectors_of([each.embedded for each in articles])

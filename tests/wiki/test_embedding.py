@@ -26,7 +26,7 @@ def check(windows, articles) -> None:
     assert list(chain.from_iterable(window.articles for window in windows)) == articles
     vectors = np.concatenate([window.vectors for window in windows])
     assert vectors.dtype == np.float32
-    assert (vectors == vectors_of([article.text for article in articles])).all()
+    assert (vectors == vectors_of([article.embedded for article in articles])).all()
 
 
 @pytest.mark.parametrize("n", [1, 3, 8, 9, 16, 50])
@@ -203,3 +203,13 @@ def test_kill_9_costs_at_most_the_batch_in_flight(tmp_path):
     assert told <= kept <= told + 4
     assert counts.hits == kept
     assert counts.embedded == len(articles) - kept
+
+
+def test_what_is_embedded_ends_where_the_seeds_does_and_what_follows_changes_no_key():
+    text = "Title 1\n" + "a" * 1_000
+    short, long = make_article(1, text), make_article(1, text + " and more")
+    assert short.embedded == long.embedded == text and article_key(short) == article_key(long)
+    assert make_article(1, text[:-1]).embedded == text[:-1]
+    assert article_key(make_article(1, text[:-1])) != article_key(short)
+    untitled = make_article(1, "b" * 1_200)
+    assert untitled.embedded == "b" * 1_000
