@@ -48,15 +48,22 @@ def open_writer(path: Path, dimension: int, n_expected: int = 0) -> MemoryWriter
     Raises before anything is written: UsageError for another suffix, or without pyarrow where it is needed;
     InputError where no file can be; ResourceError where there is no room for ``n_expected`` memories.
     """
+    check_output(path)
     kinds: dict[str, type[MemoryWriter]] = {".jsonl": _LineWriter, ".parquet": _TableWriter}
-    if path.suffix not in kinds:
-        names = " or ".join(MEMORY_FORMATS)
-        raise UsageError(f"--output {path}: memories go to a file whose name ends in {names}")
-    check_parent_folder(path)
     kind = kinds[path.suffix]
     number_bytes, rest_bytes = kind.row_bytes
     check_free_space(path.absolute().parent, int(n_expected * (dimension * number_bytes + rest_bytes)))
     return kind(path, dimension)
+
+
+def check_output(path: Path) -> None:
+    """Raise, before any work, what :func:`open_writer` would: UsageError, InputError."""
+    if path.suffix not in MEMORY_FORMATS:
+        names = " or ".join(MEMORY_FORMATS)
+        raise UsageError(f"--output {path}: memories go to a file whose name ends in {names}")
+    if path.suffix == ".parquet":
+        import_arrow()
+    check_parent_folder(path)
 
 
 class MemoryWriter(ABC):

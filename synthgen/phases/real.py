@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import EXIT_OK, InputError
-from synthgen.formats.memory_files import open_writer
+from synthgen.formats.memory_files import check_output, open_writer
 from synthgen.ingest import IngestReport, ingest
 from synthgen.phases.deliver import database_target
 from synthgen.phases.foundation import NAME, foundation_blocks, foundation_source
 from synthgen.phases.report import Report
-from synthgen.phases.storing import ledger_in
 from synthgen.phases.wikipedia_options import RUNS_NAME, WikipediaOptions
 from synthgen.phases.wikipedia_report import WikipediaReport
-from synthgen.runtime.files import check_parent_folder, explain_os_errors
+from synthgen.runtime.files import explain_os_errors
 from synthgen.runtime.interrupts import Interrupts
 from synthgen.specs import EMBEDDING_DIMENSION
 from synthgen.wiki.download import DEFAULT_URL, download
@@ -98,13 +97,11 @@ def _send_foundation(options: WikipediaOptions, endpoint: str) -> IngestReport:
     folder = options.cache / RUNS_NAME / "foundation"
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return ingest(
-        foundation_source(options.limit), options.ingest_spec(ledger_in(folder, target or endpoint), target)
-    )
+    return ingest(foundation_source(options.limit), options.ingest_spec(folder, target))
 
 
 def _write_foundation(output: Path, limit: int | None) -> None:
-    check_parent_folder(output)
+    check_output(output)
     if output.exists():
         next_step = "choose another --output, or remove that"
         raise InputError("is there already", where=str(output), next_step=next_step)

@@ -155,11 +155,12 @@ class Spool:
         self._note(place, skipped, ended=True)
 
     def source(self) -> LinesSource:
-        """Return the memories that are there now, as rows to send."""
-        offsets = self._offsets
-        if len(offsets) * INDEX_ROWS - INDEX_ROWS < self.at.rows:
-            offsets = [*offsets, self.at.n_bytes]
-        return LinesSource(self.path, self.at.rows, self.digest, tuple(offsets))
+        """Return the memories that are there now, as rows to send; from any thread."""
+        at = self.at  # once: another thread may append meanwhile
+        offsets = self._offsets[: at.rows // INDEX_ROWS + 1]
+        if at.rows % INDEX_ROWS:
+            offsets.append(at.n_bytes)
+        return LinesSource(self.path, at.rows, self.digest, tuple(offsets))
 
     def blocks(self, n_rows: int) -> Iterator[MemoryBlock]:
         """Yield the first ``n_rows`` memories by column; their title is their content's first line."""

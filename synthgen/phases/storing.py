@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 
 from synthgen.errors import SynthgenError
@@ -91,8 +90,3 @@ class Storing:
 
     def _send(self, n_rows: int, spec: IngestSpec) -> IngestReport:
         return ingest(HeadSource(self._spool.source(), n_rows), spec)
-
-
-def ledger_in(folder: Path, target: str) -> Path:
-    """Return the ledger of the database ``target`` in ``folder``: one made anew has another one."""
-    return folder / f"ledger-{''.join(c if c.isalnum() else '-' for c in target)}.jsonl"

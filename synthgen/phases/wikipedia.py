@@ -21,17 +21,16 @@ from typing import Any, NamedTuple
 
 from synthgen.errors import InputError, Interrupted, SynthgenError
 from synthgen.formats.manifest import read_document
-from synthgen.formats.memory_files import about_path, open_writer
+from synthgen.formats.memory_files import about_path, check_output, open_writer
 from synthgen.formats.real_memories import MemoryBlock
 from synthgen.phases.articles import ArticleSource, Reading, Step, identity_of, open_source
 from synthgen.phases.deliver import database_target
 from synthgen.phases.embedding import Embedding, Load, check_dimension, load_model, open_embedding
 from synthgen.phases.feeding import Feed
 from synthgen.phases.spool import Place, Spool
-from synthgen.phases.storing import Storing, ledger_in
+from synthgen.phases.storing import Storing
 from synthgen.phases.wikipedia_options import RUNS_NAME, WikipediaOptions
 from synthgen.phases.wikipedia_report import WikipediaReport, describe_skipped
-from synthgen.runtime.files import check_parent_folder
 from synthgen.runtime.interrupts import Interrupts
 from synthgen.runtime.memory import available_cores
 from synthgen.runtime.progress import Progress
@@ -64,7 +63,7 @@ def store_articles(options: WikipediaOptions, load: Load = load_model) -> Wikipe
     assert options.source is not None, "the built-in articles have a way of their own"
     target = database_target(options.target) if options.target else ""
     if options.output is not None:
-        check_parent_folder(options.output)
+        check_output(options.output)
     source = open_source(options.source, options.titles, options.max_characters)
     with contextlib.ExitStack() as opened:
         embedding = None
@@ -108,19 +107,22 @@ class _Run:
         """Make and store the memories; return what came of it, or raise the damage of the source."""
         ingested = None
         if self._options.target:
-            with Storing(
-                self._spool,
-                self._options.ingest_spec(
-                    ledger_in(self._spool.folder, target or self._options.target), target
-                ),
-                self._options.limit,
-            ) as storing:
+            spec = self._options.ingest_spec(self._spool.folder, target)
+            with Storing(self._spool, spec, self._options.limit) as storing:
                 self._make(storing)
-                ingested = storing.finish(verify=self._options.verify and self._damage is None)
+                if self._n_memories:
+                    ingested = storing.finish(verify=self._options.verify and self._damage is None)
         else:
             self._make(None)
         if self._damage is not None:
             raise self._kept(self._damage)
+        if self._n_memories == 0:
+            told = describe_skipped(self._spool.at.skipped) or "nothing"
+            raise InputError(
+                f"holds no articles (left out: {told})",
+                where=str(self._options.source),
+                next_step="name another one",
+            )
         if self._options.output is not None:
             self._publish(self._options.output)
         source, embedding = self._source, self._embedding
@@ -208,7 +210,7 @@ class _Run:
         if feed.done:
             expected = max(done, feed.n_articles * size // feed.done)
             progress.total = min(expected, self._options.limit or expected)
-        notes = [f"left out: {told}" if (told := describe_skipped(feed.skipped)) else ""]
+        notes = [f"left out: {told}" if (told := describe_skipped(dict(feed.skipped))) else ""]
         notes.append(f"{counts.hits:,} out of the cache" if counts.hits else "")
         progress.update(done, "; ".join(filter(None, notes)))
 
@@ -239,8 +241,6 @@ class _Run:
             "skipped": dict(self._spool.at.skipped),
             "licence": LICENCE,
         }
-        if self._n_memories == 0:
-            raise InputError("holds no articles", where=str(self._options.source), next_step="name another")
         dimension = len(next(self._spool.blocks(1)).embeddings[0])
         with open_writer(output, dimension, self._n_memories) as writer:
             for block in self._spool.blocks(self._n_memories):

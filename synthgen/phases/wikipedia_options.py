@@ -71,11 +71,12 @@ class WikipediaOptions:
         """The folder of dumps, embeddings and unfinished work."""
         return self.cache_dir or default_cache_dir()
 
-    def ingest_spec(self, ledger: Path, target: str) -> IngestSpec:
+    def ingest_spec(self, folder: Path, target: str) -> IngestSpec:
         """Return how memories are sent to the database, which calls itself ``target`` (or nothing)."""
+        endpoint = self.target or DEFAULT_ENDPOINT
         return IngestSpec(
-            endpoint=self.target or DEFAULT_ENDPOINT,
-            ledger=ledger,
+            endpoint=endpoint,
+            ledger=_ledger_in(folder, [target or endpoint, *self.spaces]),
             concurrent=self.concurrent,
             batch_size=self.batch_size,
             spaces=self.spaces,
@@ -83,3 +84,9 @@ class WikipediaOptions:
             quiet=self.quiet,
             target=target,
         )
+
+
+def _ledger_in(folder: Path, names: list[str]) -> Path:
+    """Return the ledger of a database and its spaces: one made anew has another one."""
+    readable = ("".join(c if c.isalnum() else "-" for c in name) for name in names)
+    return folder / f"{'-'.join(['ledger', *readable])}.jsonl"

@@ -19,7 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from synthgen.cli import main
-from synthgen.errors import InputError, UsageError
+from synthgen.errors import InputError, SynthgenError, UsageError
 from synthgen.formats.vectors import open_vectors
 from synthgen.wiki.articles import Page
 from synthgen.wiki.foundation import load_foundation
@@ -136,6 +136,31 @@ def test_what_is_before_damage_is_kept_and_not_paid_for_again(
     with pytest.raises(InputError, match="articles before are kept"):
         store(cut, tmp_path / "cache", HashEmbedder(log), output=tmp_path / "cut.jsonl")
     assert not (tmp_path / "cut.jsonl").exists()
+
+
+def test_each_space_is_filled_by_itself(server: ServerProcess, tmp_path: Path) -> None:
+    dump, log = write_dump(tmp_path / "a.xml", make_pages(6)), tmp_path / "log"
+    for space in ("one-space", "another-space"):
+        report = store(dump, tmp_path / "cache", HashEmbedder(log), endpoint=server.endpoint, spaces=(space,))
+        assert report.exit_code == 0 and len(listed(server, space)) == 6
+    assert len(log.read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize("pages", [[], [make_page(1, "#REDIRECT [[X]]", redirect="X")]])
+def test_a_dump_without_articles_says_so(pages: list[Page], server: ServerProcess, tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "a.xml", pages)
+    for where in ({"endpoint": server.endpoint}, {"output": tmp_path / "a.jsonl"}):
+        with pytest.raises(InputError, match=r"holds no articles \(left out: 1 redirect\)|without pages"):
+            store(dump, tmp_path / "cache", **where)
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["real.txt", "no/folder/real.jsonl"])
+def test_a_file_that_cannot_be_is_told_of_before_the_model_is_loaded(name: str, tmp_path: Path) -> None:
+    dump, log = write_dump(tmp_path / "a.xml", make_pages(6)), tmp_path / "log"
+    with pytest.raises(SynthgenError):
+        store(dump, tmp_path / "cache", HashEmbedder(log), output=tmp_path / name)
+    assert not log.exists()
 
 
 def test_a_vector_that_is_none_ends_ready_embeddings_with_its_row(tmp_path: Path) -> None:

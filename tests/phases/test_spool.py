@@ -1,0 +1,107 @@
+"""The spool of phase 1: whatever is lost or damaged, what it says is there is there."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthgen.errors import ResourceError
+from synthgen.formats.real_memories import MemoryBlock
+from synthgen.phases.spool import JOURNAL_NAME, MEMORIES_NAME, Place, SeenKeys, Spool
+from synthgen.wiki.records import memory_id
+
+IDENTITY = {"source": "a", "model": "b"}
+
+
+def block(start: int, stop: int) -> MemoryBlock:
+    ids = [memory_id(str(i)) for i in range(start, stop)]
+    titles = [f"T{i}" for i in range(start, stop)]
+    vectors = np.arange(start, stop, dtype=np.float32)[:, None] + np.zeros(4, np.float32)
+    return MemoryBlock(ids, titles, [f"{t}\nx" for t in titles], ["" for _ in ids], vectors, 0.8, ("a",))
+
+
+def fill(folder: Path, n: int, step: int = 7) -> None:
+    with Spool(folder, IDENTITY) as spool:
+        for start in range(spool.at.rows, n, step):
+            stop = min(n, start + step)
+            spool.append(block(start, stop), Place(stop, 3), {"short": stop})
+
+
+def ids_in(spool: Spool) -> list[str]:
+    return [memory_id for each in spool.blocks(spool.at.rows) for memory_id in each.ids]
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    fill(tmp_path, 2_100, 300)
+    with Spool(tmp_path, IDENTITY) as spool:
+        assert spool.at.place == Place(2_100, 3) and dict(spool.at.skipped) == {"short": 2_100}
+        assert not spool.seen.add("2099") and spool.seen.add("2100")
+        assert ids_in(spool) == [memory_id(str(i)) for i in range(2_100)]
+        assert spool.source().open().read(1_999, 2_001)[1].startswith(b'{"id":"wiki-2000"')
+
+
+@pytest.mark.parametrize("name", [MEMORIES_NAME, JOURNAL_NAME])
+def test_torn_anywhere_it_holds_what_its_journal_says_and_is_filled_again(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / "whole", 60)
+    whole = (tmp_path / "whole" / MEMORIES_NAME).read_bytes()
+    rng = random.Random(3)
+    for trial in range(30):
+        folder = tmp_path / f"{trial}"
+        fill(folder, 60)
+        os.truncate(folder / name, rng.randrange((folder / name).stat().st_size))
+        with Spool(folder, IDENTITY) as spool:
+            assert (
+                ids_in(spool) == [memory_id(str(i)) for i in range(spool.at.rows)] if spool.at.rows else True
+            )
+            assert spool.at.place == (Place(spool.at.rows, 3) if spool.at.rows else Place())
+        fill(folder, 60)
+        assert (folder / MEMORIES_NAME).read_bytes() == whole
+
+
+def test_lines_that_were_exchanged_are_not_believed(tmp_path: Path) -> None:
+    fill(tmp_path, 20)
+    path = tmp_path / MEMORIES_NAME
+    path.write_bytes(path.read_bytes().replace(b'{"id":"wiki-3",', b'{"ID":"wiki-3",'))
+    with Spool(tmp_path, IDENTITY) as spool:
+        assert spool.at.rows == 0
+
+
+def test_another_identity_begins_anew(tmp_path: Path) -> None:
+    fill(tmp_path, 20)
+    with Spool(tmp_path, {**IDENTITY, "model": "c"}) as spool:
+        assert spool.at.rows == 0 and spool.path.stat().st_size == 0
+
+
+def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
+    with Spool(tmp_path, IDENTITY), pytest.raises(ResourceError, match="another run"):
+        Spool(tmp_path, IDENTITY).__enter__()
+
+
+def test_a_source_that_is_read_while_more_is_appended_stays_as_it_was(tmp_path: Path) -> None:
+    with Spool(tmp_path, IDENTITY) as spool:
+        for stop in (999, 1_000, 1_001, 2_000):
+            spool.append(block(spool.at.rows, stop), Place(stop), {})
+            source = spool.source()
+            spool._offsets.append(spool.at.n_bytes + 99)  # as another thread does before it counts the rows
+            assert spool.source().offsets == source.offsets
+            assert len(source.open().read(0, stop)) == stop
+            spool._offsets.pop()
+
+
+def test_keys_are_seen_once_whatever_they_are() -> None:
+    seen, rng = SeenKeys(), random.Random(1)
+    keys = [str(rng.randrange(1 << 30)) for _ in range(2_000)] + [
+        "007",
+        "7",
+        "x",
+        "\u0663",
+        "-1",
+        "99999999999",
+        "",
+    ]
+    assert [seen.add(key) for key in keys] == [key not in keys[:i] for i, key in enumerate(keys)]
+    assert not any(seen.add(key) for key in keys)
