@@ -55,6 +55,24 @@ def encode_memories(block: MemoryBlock) -> list[bytes]:
     ]
 
 
+def decode_memories(bodies: Sequence[bytes]) -> MemoryBlock:
+    """Return request bodies (one or more, with equal confidence and tags) by column.
+
+    A title is the first line of a content, as it is of every article.
+    """
+    memories = [orjson.loads(body) for body in bodies]
+    contents = [memory["content"] for memory in memories]
+    return MemoryBlock(
+        [memory["id"] for memory in memories],
+        [content.split("\n", 1)[0] for content in contents],
+        contents,
+        [memory.get("timestamp", "") for memory in memories],
+        np.array([memory["embedding"] for memory in memories], np.float32),
+        memories[0]["confidence"],
+        tuple(memories[0].get("tags", ())),
+    )
+
+
 def _dump(memory: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(memory, option=orjson.OPT_SERIALIZE_NUMPY)

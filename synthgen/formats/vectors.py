@@ -8,7 +8,6 @@ key are called ``embedding``, ``emb`` or ``vector``.
 from __future__ import annotations
 
 import contextlib
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from synthgen.errors import InputError, UsageError
+from synthgen.errors import InputError
+from synthgen.formats.arrow import import_arrow
 
 Vectors = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -134,9 +134,9 @@ class _ParquetFile(VectorFile):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._arrow = _import_arrow("pyarrow")
+        self._arrow = import_arrow("pyarrow")
         try:
-            self._file = _import_arrow("pyarrow.parquet").ParquetFile(path)
+            self._file = import_arrow("pyarrow.parquet").ParquetFile(path)
         except self._arrow.ArrowException as error:
             raise self._refuse(f"not a Parquet file ({error})") from error
         names = self._file.schema_arrow.names
@@ -187,16 +187,6 @@ class _ParquetFile(VectorFile):
         if rows[bad] is not None and len(rows[bad]) != length:
             what = f"has {len(rows[bad]):,} components, others have {length:,}"
         return self._refuse(f"row {start + bad:,} {what}", "leave such rows out")
-
-
-def _import_arrow(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"reading .parquet needs the package pyarrow ({error})",
-            next_step="run pip install 'synthgen-memories[parquet]', or save the vectors as .npy",
-        ) from error
 
 
 class _JsonLinesFile(VectorFile):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-import numpy as np
-import orjson
+from dataclasses import replace
 
 from synthgen.formats.jsonl import LineLayout
-from synthgen.formats.real_memories import MemoryBlock
+from synthgen.formats.real_memories import MemoryBlock, decode_memories
 from synthgen.formats.source import EncodedSource
 from synthgen.specs import Grid, RowSource
 from synthgen.wiki.foundation import DECIMALS, Foundation
-from synthgen.wiki.records import CONFIDENCE, TAG
+from synthgen.wiki.records import TAG
 
 NAME = "built-in foundation"
 
@@ -29,10 +27,6 @@ def foundation_blocks(limit: int | None = None) -> Iterator[MemoryBlock]:
     source = foundation_source(limit)
     reader = source.open()
     for start in range(0, source.n_rows, 1_000):
-        bodies = reader.read(start, min(source.n_rows, start + 1_000))
-        memories = [orjson.loads(body) for body in bodies]
-        titles = [memory["content"] for memory in memories]
-        ids = [memory["id"] for memory in memories]
-        embeddings = np.array([memory["embedding"] for memory in memories], np.float32)
-        yield MemoryBlock(ids, titles, titles, [""] * len(ids), embeddings, CONFIDENCE, (TAG, "en"))
+        block = decode_memories(reader.read(start, min(source.n_rows, start + 1_000)))
+        yield replace(block, tags=(TAG, "en"))
     reader.close()

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 import xxhash
 
 from synthgen.errors import ResourceError
-from synthgen.formats.real_memories import MemoryBlock, encode_memories
+from synthgen.formats.real_memories import MemoryBlock, decode_memories, encode_memories
 from synthgen.formats.source import INDEX_ROWS, LinesSource
 from synthgen.runtime.files import FileLock, explain_os_errors
 from synthgen.wiki.records import memory_id
@@ -167,7 +166,7 @@ class Spool:
         reader = self.source().open()
         try:
             for start in range(0, n_rows, _BLOCK_ROWS):
-                yield _block_of(reader.read(start, min(n_rows, start + _BLOCK_ROWS)))
+                yield decode_memories(reader.read(start, min(n_rows, start + _BLOCK_ROWS)))
         finally:
             reader.close()
 
@@ -227,17 +226,3 @@ def _decode_whole(lines: Sequence[bytes]) -> list[Progressed]:
         except (ValueError, KeyError, TypeError, AttributeError):
             break
     return found
-
-
-def _block_of(bodies: Sequence[bytes]) -> MemoryBlock:
-    memories = [orjson.loads(body) for body in bodies]
-    contents = [memory["content"] for memory in memories]
-    return MemoryBlock(
-        [memory["id"] for memory in memories],
-        [content.split("\n", 1)[0] for content in contents],
-        contents,
-        [memory.get("timestamp", "") for memory in memories],
-        np.array([memory["embedding"] for memory in memories], np.float32),
-        memories[0]["confidence"],
-        tuple(memories[0].get("tags", ())),
-    )
