@@ -18,7 +18,7 @@ import xxhash
 
 from synthgen.errors import InputError, UsageError
 from synthgen.formats.arrow import import_arrow
-from synthgen.formats.manifest import JSON_LINES, partial_path, running_versions
+from synthgen.formats.manifest import JSON_LINES, partial_path, read_document, running_versions
 from synthgen.formats.real_memories import MemoryBlock, encode_memories, mend_text
 from synthgen.runtime.files import (
     check_free_space,
@@ -46,7 +46,8 @@ def open_writer(path: Path, dimension: int, n_expected: int = 0) -> MemoryWriter
     """Return a writer of memories of ``dimension`` components to ``path`` (.jsonl or .parquet).
 
     Raises before anything is written: UsageError for another suffix, or without pyarrow where it is needed;
-    InputError where no file can be; ResourceError where there is no room for ``n_expected`` memories.
+    InputError where no file can be, or what is no document of it has the document's name;
+    ResourceError where there is no room for ``n_expected`` memories.
     """
     check_output(path)
     kinds: dict[str, type[MemoryWriter]] = {".jsonl": _LineWriter, ".parquet": _TableWriter}
@@ -64,6 +65,20 @@ def check_output(path: Path) -> None:
     if path.suffix == ".parquet":
         import_arrow()
     check_parent_folder(path)
+    beside = about_path(path)
+    if beside.exists() and not _tells_of(beside, path):
+        raise InputError(
+            f"is there already, and is no document of {path.name}, which would take its name",
+            where=str(beside),
+            next_step="choose another --output, or move that",
+        )
+
+
+def _tells_of(beside: Path, path: Path) -> bool:
+    with contextlib.suppress(InputError):
+        document = read_document(beside)
+        return document.get("file") == path.name and "n_memories" in document
+    return False
 
 
 class MemoryWriter(ABC):
@@ -116,9 +131,9 @@ class MemoryWriter(ABC):
             self._sink.sync()
             document = self._document(about)
             self._sink.close()
-            about_path(self.path).unlink(missing_ok=True)  # it tells of the file before, if of any
+            # First, so that a file that has its name always has a document, wherever a kill comes.
+            write_json(about_path(self.path), document)
             publish(self._partial, self.path)
-        write_json(about_path(self.path), document)
         return document
 
     def _document(self, about: Mapping[str, Any]) -> dict[str, Any]:

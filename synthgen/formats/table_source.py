@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,14 @@ import orjson
 import xxhash
 
 from synthgen.errors import InputError
-from synthgen.formats.arrow import ParquetRows, require_columns, texts_of, vector_column, vectors_of
+from synthgen.formats.arrow import (
+    ParquetRows,
+    import_arrow,
+    require_columns,
+    texts_of,
+    vector_column,
+    vectors_of,
+)
 
 _HASH_BYTES = 1 << 23
 #: Fields of a body that a column may give, where it is there.
@@ -65,8 +73,8 @@ class TableReader:
         ids = texts_of(batch.column("id")) if "id" in self._columns else [None] * len(batch)
         contents = texts_of(batch.column("content"))
         vectors = vectors_of(batch.column(self._vector), first, self._rows)
-        others = [batch.column(name).to_pylist() for name in self._columns if name in _OPTIONAL]
         names = [name for name in self._columns if name in _OPTIONAL]
+        others = [self._values_of(batch.column(name), name, first) for name in names]
         for row, (memory_id, content, vector) in enumerate(zip(ids, contents, vectors, strict=True)):
             memory = {
                 "id": memory_id or f"row-{self._digest[:8]}-{first + row:013d}",
@@ -76,7 +84,26 @@ class TableReader:
             for name, values in zip(names, others, strict=True):
                 if values[row] is not None:
                     memory[name] = _plain(values[row])
-            yield orjson.dumps(memory, option=orjson.OPT_SERIALIZE_NUMPY)
+            yield self._dump(memory, first + row)
+
+    def _values_of(self, column: Any, name: str, first: int) -> list[Any]:
+        """Return Python values; of an instant the microseconds, which is all that Python has."""
+        arrow = import_arrow()
+        try:
+            if arrow.types.is_timestamp(column.type):
+                column = column.cast(arrow.timestamp("us", column.type.tz), safe=False)
+            values: list[Any] = column.to_pylist()
+        except (ValueError, OverflowError) as error:
+            what = f"column {name} has what is no value, at row {first:,} or after it ({error})"
+            raise self._rows.refuse(what, "mend that column, or leave it out") from error
+        return values
+
+    def _dump(self, memory: dict[str, Any], row: int) -> bytes:
+        try:
+            return orjson.dumps(memory, option=orjson.OPT_SERIALIZE_NUMPY)
+        except orjson.JSONEncodeError as error:
+            what = f"row {row:,} has what JSON cannot say ({error})"
+            raise self._rows.refuse(what, "make its columns strings and numbers") from error
 
 
 def scan_table(path: Path) -> TableSource:
@@ -105,7 +132,11 @@ def _columns_of(rows: ParquetRows, vector: str) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can say: an instant as RFC 3339, in UTC where its column names no zone."""
+    """Return what JSON can say: an instant as RFC 3339, in UTC where its column names no zone; decimals as
+    floats.
+    """
+    if isinstance(value, decimal.Decimal):
+        return float(value)
     if isinstance(value, datetime.datetime):
         return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).isoformat()
     return value

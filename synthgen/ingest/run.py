@@ -28,20 +28,22 @@ def ingest(
     *,
     truth: RowSource | None = None,
     policy: RetryPolicy | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> IngestReport:
     """Bring every row of ``source`` into the database at ``spec.endpoint``, and prove it.
 
     Continues where the ledger says an earlier run stopped; sends again what is not in it, which the ids make
     harmless. ``truth`` (default: ``source``) is what the proof recomputes the rows from. Raises UsageError,
     InputError, TargetError or ResourceError, all with the state kept so that the same call continues;
-    Interrupted after SIGINT or SIGTERM. What the database holds afterwards depends on ``source`` alone.
+    Interrupted after SIGINT or SIGTERM, or once ``stop`` says so. What the database holds afterwards
+    depends on ``source`` alone.
     """
     policy = policy or RetryPolicy()
     endpoint = parse_endpoint(spec.endpoint)
     spaces = check_spaces(spec.spaces)
     target = Engram(endpoint)
     key = LedgerKey(source.digest, source.name, spec.target or endpoint.url, spec.spaces)
-    with _interrupts() as cancelled, Ledger(spec.ledger, key) as ledger:
+    with _interrupts(stop) as cancelled, Ledger(spec.ledger, key) as ledger:
         sending = Sending(source, spec, policy, target, spaces, ledger, cancelled)
         sending.run()
         report = sending.report()
@@ -99,10 +101,10 @@ def check_spaces(spaces: tuple[str, ...]) -> tuple[str | None, ...]:
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
+def _interrupts(stop: Callable[[], bool] = lambda: False) -> Iterator[Callable[[], bool]]:
     # Signals reach the main thread alone; called from another one, ingest leaves them be.
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield stop
         return
     with Interrupts() as interrupts:
-        yield lambda: interrupts.requested
+        yield lambda: interrupts.requested or stop()

@@ -8,6 +8,7 @@ Where a source ends early, all that is whole before the damage is delivered, and
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -152,19 +153,28 @@ def identity_of(path: Path) -> str:
 class Reading:
     """The outcomes of ``source`` from unit ``first`` on, in order, read by ``n_workers`` processes.
 
-    An iterable, to be used once. It ends where the source ends or is damaged: ``damage`` is then the error.
-    Memory is bounded: nothing is read that is not waited for, but for a few units.
+    An iterable, to be used once. It ends where the source ends or is damaged: ``damage`` is then the error,
+    once all before it was taken. Memory is bounded: nothing is read that is not waited for, but for a few
+    units.
     """
 
     def __init__(self, source: ArticleSource, first: int, n_workers: int) -> None:
         self.damage: SynthgenError | None = None
         self._source, self._first, self._n_workers = source, first, n_workers
+        self._ended_by: SynthgenError | None = None
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Have it end soon, wherever it is, and its processes with it; from any thread."""
+        self._stopping.set()
 
     def __iter__(self) -> Iterator[Step]:
         ready: dict[int, Any] = {}
         wanted, done = self._first, 0
         with Pool(read_units, (self._source.reader,), self._n_workers, in_flight=3) as pool:
             for news in pool.run(self._tasks(), admit=lambda: len(ready) < 4 * self._n_workers + 8):
+                if self._stopping.is_set():
+                    return
                 if isinstance(news, Done):
                     number, _, done_after = news.task
                     ready[number] = (done_after, *news.value)
@@ -175,16 +185,19 @@ class Reading:
                     if error is not None:
                         self.damage = error
                         return
+        self.damage = self._ended_by
 
     def _tasks(self) -> Iterator[tuple[int, Any, int]]:
         done = 0
         try:
             for number, unit in enumerate(self._source.units()):
+                if self._stopping.is_set():
+                    return
                 done = self._source.done_after(unit, done)
                 if number >= self._first:
                     yield number, unit, done
         except InputError as error:  # what was handed out is still to be waited for
-            self.damage = error
+            self._ended_by = error
 
 
 def read_units(channel: Channel, reader: Readable) -> None:

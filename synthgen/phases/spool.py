@@ -10,6 +10,7 @@ is made again as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from synthgen.wiki.records import memory_id
 
 MEMORIES_NAME = "memories.jsonl"
 JOURNAL_NAME = "journal.jsonl"
+LOCK_NAME = ".lock"
 _FORMAT_VERSION = 1
 #: Numbers up to this one are noted as bits (16 MB at most); page ids of the largest wiki are below it.
 _MAX_BIT = 1 << 27
@@ -118,7 +120,7 @@ class Spool:
         self.digest = xxhash.xxh3_128_hexdigest(json.dumps(identity, sort_keys=True).encode())
         self._head = orjson.dumps({"synthgen_spool": _FORMAT_VERSION, "digest": self.digest}) + b"\n"
         self._offsets = [0]
-        self._lock = FileLock(folder / ".lock")
+        self._lock = FileLock(folder / LOCK_NAME)
 
     def __enter__(self) -> Spool:
         with explain_os_errors(self.folder):
@@ -135,8 +137,9 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._memories.close()
-        self._journal.close()
+        for file in (self._memories, self._journal):
+            with contextlib.suppress(OSError):  # of a disk that took nothing more: told of where it was met
+                file.close()
         self._lock.remove()
 
     def append(self, block: MemoryBlock, place: Place, skipped: Mapping[str, int]) -> None:
@@ -191,31 +194,39 @@ class Spool:
         lines = (self.folder / JOURNAL_NAME).read_bytes().splitlines(keepends=True)
         found = _decode_whole(lines[1:]) if lines[:1] == [self._head] else []
         for number, at in reversed(list(enumerate(found))):
-            if at.n_bytes <= n_bytes and self._index(at):
+            if at.n_bytes <= n_bytes and (n_bytes := self._index(at)) == at.n_bytes:
                 self.at = at
                 self._cut(at.n_bytes, sum(map(len, lines[: number + 2])))
                 return
-        self._cut(0, 0)
+        self._empty()
         self._journal.write(self._head)
         self._journal.flush()
+
+    def _empty(self) -> None:
+        # Ledgers of what was stored go, too: they must not speak for memories that are made anew.
+        kept = {MEMORIES_NAME, JOURNAL_NAME, LOCK_NAME}
+        for path in [path for path in self.folder.iterdir() if path.is_file() and path.name not in kept]:
+            path.unlink()
+        self._offsets, self.seen = [0], SeenKeys()
+        self._cut(0, 0)
 
     def _cut(self, memories_bytes: int, journal_bytes: int) -> None:
         self._memories.truncate(memories_bytes)
         self._journal.truncate(journal_bytes)
 
-    def _index(self, at: Progressed) -> bool:
-        """Find offsets and keys of the memories that ``at`` counts; return whether they are as many."""
+    def _index(self, at: Progressed) -> int:
+        """Find offsets and keys of the memories that ``at`` counts, and return how many bytes are good."""
         self._offsets, self.seen, rows, n_bytes = [0], SeenKeys(), 0, 0
         with self.path.open("rb") as file:
             while n_bytes < at.n_bytes and (line := file.readline()).endswith(b"\n"):
                 named = _ID.match(line)
                 if named is None:
-                    return False
+                    return n_bytes
                 self.seen.add(orjson.loads(b'"' + named[1] + b'"'))
                 rows, n_bytes = rows + 1, n_bytes + len(line)
                 if rows % INDEX_ROWS == 0:
                     self._offsets.append(n_bytes)
-        return (rows, n_bytes) == (at.rows, at.n_bytes)
+        return n_bytes if (rows, n_bytes) == (at.rows, at.n_bytes) else min(n_bytes, at.n_bytes - 1)
 
 
 def _decode_whole(lines: Sequence[bytes]) -> list[Progressed]:

@@ -8,10 +8,10 @@ large or seldom.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
-from synthgen.errors import SynthgenError
 from synthgen.formats.source import HeadSource
 from synthgen.ingest import IngestReport, ingest
 from synthgen.phases.spool import Spool
@@ -26,10 +26,16 @@ class Storing:
     """Sends the first ``limit`` memories (None: all) of ``spool`` as they come; a context.
 
     What goes wrong is raised by :meth:`check` and :meth:`finish`, in the thread that calls them. When the
-    context is left early, the part under way is finished and nothing more is sent.
+    context is left early, or once ``stop`` says so, the part under way ends as an interrupted ingest does.
     """
 
-    def __init__(self, spool: Spool, spec: IngestSpec, limit: int | None) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        spec: IngestSpec,
+        limit: int | None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._spool = spool
         self._spec = spec
         self._limit = limit
@@ -37,6 +43,8 @@ class Storing:
         self._n_sent = 0
         self._grown = threading.Event()
         self._stopping = threading.Event()
+        self._stop_asked = stop
+        self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._run, name="storing", daemon=True)
 
     def __enter__(self) -> Storing:
@@ -46,6 +54,8 @@ class Storing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._abandoned.set()
         self._stop()
 
     def check(self) -> None:
@@ -83,10 +93,13 @@ class Storing:
                 continue
             try:
                 self._send(n_rows, replace(self._spec, verify=False, quiet=True))
-            except SynthgenError as error:
+            except Exception as error:  # it belongs to whoever asks
                 self._error = error
                 return
             self._n_sent = n_rows
 
     def _send(self, n_rows: int, spec: IngestSpec) -> IngestReport:
-        return ingest(HeadSource(self._spool.source(), n_rows), spec)
+        return ingest(HeadSource(self._spool.source(), n_rows), spec, stop=self._is_unwanted)
+
+    def _is_unwanted(self) -> bool:
+        return self._abandoned.is_set() or self._stop_asked()

@@ -23,6 +23,7 @@ from synthgen.errors import InputError, Interrupted, SynthgenError
 from synthgen.formats.manifest import read_document
 from synthgen.formats.memory_files import about_path, check_output, open_writer
 from synthgen.formats.real_memories import MemoryBlock
+from synthgen.ingest.run import check_spaces
 from synthgen.phases.articles import ArticleSource, Reading, Step, identity_of, open_source
 from synthgen.phases.deliver import database_target
 from synthgen.phases.embedding import Embedding, Load, check_dimension, load_model, open_embedding
@@ -61,7 +62,11 @@ def store_articles(options: WikipediaOptions, load: Load = load_model) -> Wikipe
     """
     started_s = time.monotonic()
     assert options.source is not None, "the built-in articles have a way of their own"
-    target = database_target(options.target) if options.target else ""
+    target = ""
+    if options.target:
+        check_spaces(options.spaces)
+        options.ingest_spec(options.cache, target)  # what it refuses, before any work
+        target = database_target(options.target)
     if options.output is not None:
         check_output(options.output)
     source = open_source(options.source, options.titles, options.max_characters)
@@ -71,7 +76,7 @@ def store_articles(options: WikipediaOptions, load: Load = load_model) -> Wikipe
             check_dimension(source.dimension, options)
         else:
             embedding = opened.enter_context(open_embedding(options, load))
-        identity = _identity(options, embedding)
+        identity = _identity(options, source, embedding)
         spool = opened.enter_context(Spool(_folder_of(options, identity), identity))
         interrupts = opened.enter_context(Interrupts())
         run = _Run(options, source, embedding, spool, interrupts)
@@ -108,7 +113,7 @@ class _Run:
         ingested = None
         if self._options.target:
             spec = self._options.ingest_spec(self._spool.folder, target)
-            with Storing(self._spool, spec, self._options.limit) as storing:
+            with Storing(self._spool, spec, self._options.limit, self._is_stop_asked) as storing:
                 self._make(storing)
                 if self._n_memories:
                     ingested = storing.finish(verify=self._options.verify and self._damage is None)
@@ -134,7 +139,7 @@ class _Run:
             elapsed_s=time.monotonic() - started_s,
             model=embedding.about if embedding else None,
             counts=self._counts,
-            lengths=(source.shortest, source.longest) if isinstance(source, Ready) else None,
+            lengths=source.lengths if isinstance(source, Ready) else None,
             output=str(self._options.output) if self._options.output else None,
             ingest=ingested,
         )
@@ -172,9 +177,12 @@ class _Run:
             self._stop_if_asked()
 
         embedder, cache = self._embedding.embedder, self._embedding.cache
-        for window in embed_articles(feed, embedder, cache, counts=self._counts, on_batch=tell):
-            block = block_of(window.articles, window.vectors, source.language)
-            yield Made(block, *feed.pass_on(len(window.articles)))
+        try:
+            for window in embed_articles(feed, embedder, cache, counts=self._counts, on_batch=tell):
+                block = block_of(window.articles, window.vectors, source.language)
+                yield Made(block, *feed.pass_on(len(window.articles)))
+        finally:
+            reading.stop()
         self._damage = reading.damage
         if feed.end is not None and self._damage is None:
             self._spool.end(feed.end, feed.skipped)
@@ -186,8 +194,10 @@ class _Run:
             row = self._spool.at.place.unit
             try:
                 for articles, block in source.blocks(row):
-                    vectors[row] = block
+                    vectors[row], n_before = block, feed.n_articles
                     yield Step(row, articles, row + len(articles))
+                    if feed.n_articles == n_before:  # all duplicates: nobody asks for it
+                        del vectors[row]
                     row += len(articles)
             except InputError as error:
                 self._damage = error
@@ -214,8 +224,11 @@ class _Run:
         notes.append(f"{counts.hits:,} out of the cache" if counts.hits else "")
         progress.update(done, "; ".join(filter(None, notes)))
 
+    def _is_stop_asked(self) -> bool:
+        return self._interrupts.requested
+
     def _stop_if_asked(self) -> None:
-        if self._interrupts.requested:
+        if self._is_stop_asked():
             raise Interrupted(
                 f"stopped after {self._spool.at.rows:,} articles",
                 where=str(self._options.source),
@@ -253,12 +266,14 @@ def _folder_of(options: WikipediaOptions, identity: Mapping[str, Any]) -> Path:
     return options.cache / RUNS_NAME / digest[:16]
 
 
-def _identity(options: WikipediaOptions, embedding: Embedding | None) -> dict[str, Any]:
+def _identity(
+    options: WikipediaOptions, source: ArticleSource | Ready, embedding: Embedding | None
+) -> dict[str, Any]:
     """Return what the memories are a function of, so that other work has another folder."""
-    assert options.source is not None, "checked by the caller"
+    titles = source.titles if isinstance(source, Ready) else None
     return {
-        "source": identity_of(options.source),
-        "titles": identity_of(options.titles) if options.titles else None,
+        "source": identity_of(source.path),
+        "titles": identity_of(titles) if titles else None,
         "text_version": TEXT_VERSION,
         "max_characters": options.max_characters,
         "model": embedding.embedder.model_digest if embedding else None,
@@ -271,7 +286,8 @@ def _check_output(output: Path, digest: str, n_memories: int | None = None) -> N
         return
     with contextlib.suppress(SynthgenError):
         about = read_document(about_path(output), "the document of a file of memories")
-        if about.get("spool") == digest and n_memories in (None, about.get("n_memories")):
+        is_it = about.get("spool") == digest and about.get("n_bytes") == output.stat().st_size
+        if is_it and n_memories in (None, about.get("n_memories")):
             return
     raise InputError(
         "is there already", where=str(output), next_step="choose another --output, or remove that"

@@ -19,7 +19,8 @@ from synthgen.specs import EMBEDDING_DIMENSION
 
 _KEY = b'"embedding"'
 #: Stands for an array that was read; not to be guessed, so that it is found where the array was or nowhere.
-_STAND_IN = 2**62 + secrets.randbits(61)
+#: Odd: no float is equal to it, as which it would be read with an exponent behind it.
+_STAND_IN = 2**62 + 2 * secrets.randbits(60) + 1
 _STAND_IN_TEXT = str(_STAND_IN).encode()
 
 

@@ -21,7 +21,8 @@ Indices = NDArray[np.int64]
 
 #: So that a first result is there at once, and a first progress.
 _FIRST_WINDOW = 32
-_STOP_CHECK_S = 0.2
+#: How long each side of the queue of windows waits before it looks whether an end is wanted.
+_WAIT_S = 0.2
 
 
 class Embedder(Protocol):
@@ -98,15 +99,16 @@ def embed_articles(
     Windows have ``embedder.window`` articles, the first one fewer, the last one what is left. A thread of
     its own reads ``articles``, looks them up in ``cache`` and prepares texts one window ahead. Each batch is
     in the cache before ``on_batch`` hears of it, so that a killed run pays again for nothing but what was in
-    the model. An error of ``articles`` or of the cache is raised here, after the windows before it. What
-    else is in a window changes a vector by rounding alone; what is in the cache is served bit for bit.
+    the model. ``on_batch`` is called while articles are waited for, too, some times a second. An error of
+    ``articles`` or of the cache is raised here, after the windows before it. What else is in a window changes
+    a vector by rounding alone; what is in the cache is served bit for bit.
     """
     counts = counts if counts is not None else EmbeddingCounts()
     ahead = _Ahead(_prepare_windows(articles, embedder, cache))
     try:
         while True:
             started_s = time.perf_counter()
-            prepared = ahead.next()
+            prepared = ahead.next(lambda: on_batch(counts))
             counts.waiting_s += time.perf_counter() - started_s
             if prepared is None:
                 return
@@ -172,9 +174,14 @@ class _Ahead:
         self._stopped = threading.Event()
         threading.Thread(target=self._run, args=(windows,), name="windows", daemon=True).start()
 
-    def next(self) -> _Prepared | None:
-        """Return the next window, or None behind the last; raise what its making raised."""
-        item = self._ready.get()
+    def next(self, on_wait: Callable[[], None]) -> _Prepared | None:
+        """Return the next window, or None behind the last; raise what its making raised, or ``on_wait``."""
+        while True:
+            try:
+                item = self._ready.get(timeout=_WAIT_S)
+                break
+            except queue.Empty:
+                on_wait()
         if isinstance(item, BaseException):
             raise item
         return item
@@ -195,7 +202,7 @@ class _Ahead:
     def _put(self, item: _Prepared | BaseException | None) -> bool:
         while not self._stopped.is_set():
             try:
-                self._ready.put(item, timeout=_STOP_CHECK_S)
+                self._ready.put(item, timeout=_WAIT_S)
                 return True
             except queue.Full:
                 continue

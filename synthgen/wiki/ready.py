@@ -34,16 +34,23 @@ _OPTIONAL_COLUMNS = ("text", "id")
 class Ready(ABC):
     """Articles with embeddings: ``n_rows`` of ``dimension`` components, from ``path``.
 
-    ``shortest`` and ``longest`` are the lengths of the vectors read so far, before they were scaled: far from
-    1, they are no embeddings of a model like all-mpnet-base-v2, or were scaled by somebody.
+    ``titles`` is the file of their titles, None where it is ``path``. ``shortest`` and ``longest`` are the
+    lengths of the vectors read so far, before they were scaled: far from 1, they are no embeddings of a model
+    like all-mpnet-base-v2, or were scaled by somebody.
     """
 
     def __init__(self, path: Path, max_characters: int) -> None:
         self.path = path
+        self.titles: Path | None = None
         self.n_rows = 0
         self.dimension = 0
         self.shortest, self.longest = np.inf, 0.0
         self._max_characters = max_characters
+
+    @property
+    def lengths(self) -> tuple[float, float] | None:
+        """``shortest`` and ``longest``; None before a vector was read."""
+        return (self.shortest, self.longest) if self.longest > 0 else None
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Yield the rows from ``start`` on: at most 1,000 articles, and (n, d) float32 of unit length.
@@ -122,7 +129,7 @@ class _ReadyArray(Ready):
     def __init__(self, path: Path, titles: Path, max_characters: int) -> None:
         super().__init__(path, max_characters)
         self._file = open_vectors(path)
-        self._titles = titles
+        self.titles = titles
         self.n_rows, self.dimension = self._file.n_rows, self._file.dimension
         n_titles = count_titles(titles)
         if n_titles != self.n_rows:
@@ -133,12 +140,13 @@ class _ReadyArray(Ready):
             )
 
     def _read(self, start: int) -> Iterator[tuple[int, list[Titled], Vectors]]:
-        titles = islice(read_titles(self._titles), start, None)
+        assert self.titles is not None, "an array has none within it"
+        titles = islice(read_titles(self.titles), start, None)
         for first in range(start, self.n_rows, BLOCK_ROWS):
             rows = np.arange(first, min(self.n_rows, first + BLOCK_ROWS))
             titled = list(islice(titles, len(rows)))
             if len(titled) < len(rows):
-                raise self._refuse(f"{self._titles} ends at row {first + len(titled):,}")
+                raise self._refuse(f"{self.titles} ends at row {first + len(titled):,}")
             yield first, titled, self._file.gather(rows)
 
 

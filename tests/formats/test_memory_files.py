@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,55 @@ def test_a_table_of_something_else_is_refused_by_its_columns(tmp_path: Path) -> 
     save(path, content=["a", "b"], emb=[[1.0, 2.0], None])
     with pytest.raises(InputError, match=r"x\.parquet: row 1 has no vector"):
         read_bodies(path)
+
+
+@FORMATS
+def test_a_file_never_has_its_name_before_its_document(name: str, tmp_path: Path) -> None:
+    """What is killed in between is taken up again: a folder of that name stands for the kill."""
+    path = tmp_path / name
+    with open_writer(path, DIMENSION) as writer:
+        writer.write(make_block(10))
+        path.mkdir()
+        with pytest.raises(ResourceError):
+            writer.finish({})
+    assert json.loads(about_path(path).read_text())["n_memories"] == 10
+    path.rmdir()
+    with open_writer(path, DIMENSION) as writer:
+        writer.write(make_block(10))
+        writer.finish({})
+    assert len(read_bodies(path)) == 10
+
+
+@pytest.mark.parametrize("text", ['{"k": 100}', "[1]", "no JSON", '{"file": "other.jsonl", "n_memories": 3}'])
+def test_a_document_of_something_else_is_left_alone(text: str, tmp_path: Path) -> None:
+    """`synthgen centroids` writes a real.json beside a real.npy."""
+    beside = about_path(tmp_path / "real.jsonl")
+    beside.write_text(text)
+    with pytest.raises(InputError, match=r"no document of real\.jsonl"):
+        open_writer(tmp_path / "real.jsonl", DIMENSION)
+    assert beside.read_text() == text and list(tmp_path.iterdir()) == [beside]
+
+
+VALUES: list[tuple[str, Any, str]] = [
+    ("confidence", pyarrow.array([Decimal("0.8")] * 2), '"confidence":0.8'),
+    (
+        "timestamp",
+        pyarrow.array([1_700_000_000_123_456_789] * 2, pyarrow.timestamp("ns")),
+        '"timestamp":"2023-11-14T22:13:20.123456+00:00"',
+    ),
+    ("timestamp", pyarrow.array([2**62] * 2, pyarrow.timestamp("us")), "column timestamp"),
+    ("tags", pyarrow.array([[b"a"]] * 2), "row 0 .* bytes"),
+]
+
+
+@pytest.mark.parametrize(("column", "values", "said"), VALUES)
+def test_values_of_any_kind_are_read_or_told_of(column: str, values: Any, said: str, tmp_path: Path) -> None:
+    vectors = pyarrow.array([[1.0, 2.0]] * 2, pyarrow.list_(pyarrow.float32()))
+    table = pyarrow.table({"content": ["a", "b"], "embedding": vectors, column: values})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    reader = scan_table(tmp_path / "x.parquet").open()
+    if said.startswith('"'):
+        assert said in reader.read(0, 2)[1].decode()
+        return
+    with pytest.raises(InputError, match=said):
+        reader.read(0, 2)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import socket
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from synthgen.errors import ResourceError
+from synthgen.errors import Interrupted, ResourceError
 from synthgen.formats.real_memories import MemoryBlock
 from synthgen.phases.spool import JOURNAL_NAME, MEMORIES_NAME, Place, SeenKeys, Spool
+from synthgen.phases.storing import PART_ROWS, Storing
+from synthgen.specs import IngestSpec
 from synthgen.wiki.records import memory_id
 
 IDENTITY = {"source": "a", "model": "b"}
@@ -67,13 +72,32 @@ def test_lines_that_were_exchanged_are_not_believed(tmp_path: Path) -> None:
     path = tmp_path / MEMORIES_NAME
     path.write_bytes(path.read_bytes().replace(b'{"id":"wiki-3",', b'{"ID":"wiki-3",'))
     with Spool(tmp_path, IDENTITY) as spool:
-        assert spool.at.rows == 0
+        assert spool.at.rows == 0 and spool.seen.add("0")  # or it would be a duplicate, and missing
+
+
+def test_damage_is_looked_for_once_however_long_the_journal_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, 200, 2)
+    path = tmp_path / MEMORIES_NAME
+    path.write_bytes(path.read_bytes().replace(b'{"id":"wiki-101",', b'{"ID":"wiki-101",'))
+    indexed: list[int] = []
+    index = Spool._index
+    monkeypatch.setattr(Spool, "_index", lambda self, at: indexed.append(at.rows) or index(self, at))
+    with Spool(tmp_path, IDENTITY) as spool:
+        assert spool.at.rows == 100 and ids_in(spool)[-1] == memory_id("99")
+        assert not spool.seen.add("99") and spool.seen.add("100")
+    assert indexed == [200, 100]
 
 
 def test_another_identity_begins_anew(tmp_path: Path) -> None:
     fill(tmp_path, 20)
+    (tmp_path / "ledger-x.jsonl").touch()  # what was stored was something else
+    with Spool(tmp_path, IDENTITY):
+        assert (tmp_path / "ledger-x.jsonl").exists()
     with Spool(tmp_path, {**IDENTITY, "model": "c"}) as spool:
-        assert spool.at.rows == 0 and spool.path.stat().st_size == 0
+        assert spool.at.rows == 0 and spool.path.stat().st_size == 0 and spool.seen.add("3")
+        assert not (tmp_path / "ledger-x.jsonl").exists()
 
 
 def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
@@ -105,3 +129,35 @@ def test_keys_are_seen_once_whatever_they_are() -> None:
     ]
     assert [seen.add(key) for key in keys] == [key not in keys[:i] for i, key in enumerate(keys)]
     assert not any(seen.add(key) for key in keys)
+
+
+def test_a_full_disk_is_told_of_and_the_rest_is_kept(tmp_path: Path) -> None:
+    """A limit on the size of files stands for it: the same error from the system."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
+    try:
+        with pytest.raises(ResourceError, match="File too large"):
+            fill(tmp_path, 3_000, 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with Spool(tmp_path, IDENTITY) as spool:
+        assert spool.at.rows % 100 == 0 and 0 < spool.at.rows == len(ids_in(spool))
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_database_that_never_answers_is_not_waited_for_when_it_ends(early: bool, tmp_path: Path) -> None:
+    """Whether the context is left, or a stop is asked for while the rest is to be sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, Spool(tmp_path / "spool", IDENTITY) as spool:
+        spool.append(block(0, PART_ROWS), Place(1), {})
+        spec = IngestSpec(
+            f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path / "ledger", concurrent=1, quiet=True
+        )
+        asked = threading.Event()
+        with pytest.raises(KeyboardInterrupt if early else Interrupted):
+            with Storing(spool, spec, None, asked.is_set) as storing:
+                storing.check()
+                listener.accept()[0].close()
+                if early:
+                    raise KeyboardInterrupt
+                asked.set()
+                storing.finish(verify=False)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow
 import pytest
 from pyarrow import parquet
 
 from synthgen.cli import main
 from synthgen.errors import InputError, SynthgenError, UsageError
 from synthgen.formats.vectors import open_vectors
+from synthgen.phases.articles import ArticleSource, Reading, open_source
+from synthgen.phases.wikipedia import store_articles
+from synthgen.phases.wikipedia_options import WikipediaOptions
 from synthgen.wiki.articles import Page
 from synthgen.wiki.foundation import load_foundation
 from tests.phases.wikirun import BATCH, HashEmbedder, store, vectors_of
@@ -114,6 +124,9 @@ def test_both_kinds_of_file_hold_the_same_and_tell_where_it_is_from(tmp_path: Pa
     about = json.loads((tmp_path / "real.json").read_bytes())
     assert about["licence"]["name"] == "CC BY-SA 4.0" and about["n_memories"] == 56
     assert store(dump, tmp_path / "cache", output=lines).n_made == 0  # it is what would be written
+    os.truncate(table, 100)
+    with pytest.raises(InputError, match="is there already"):
+        store(dump, tmp_path / "cache", output=table)
     with pytest.raises(InputError, match="is there already"):
         store(dump, tmp_path / "cache", output=lines, max_characters=200)
     with pytest.raises(InputError, match="is there already"):
@@ -173,6 +186,70 @@ def test_a_vector_that_is_none_ends_ready_embeddings_with_its_row(tmp_path: Path
     np.save(tmp_path / "v.npy", vectors)
     with pytest.raises(InputError, match=r"row 1,050.*the 1,050 articles before are kept"):
         store(tmp_path / "v.npy", tmp_path / "cache", output=tmp_path / "w.jsonl")
+
+
+def test_titles_that_were_mended_are_read_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", vectors_of([f"{i}" for i in range(20)]))
+    for word in ("Old", "New"):
+        (tmp_path / "v.txt").write_text("".join(f"{word} {i}\n" for i in range(20)))
+        store(tmp_path / "v.npy", tmp_path / "cache", output=tmp_path / f"{word}.jsonl")
+    assert orjson.loads((tmp_path / "New.jsonl").read_bytes().splitlines()[7])["content"] == "New 7"
+    again = store(tmp_path / "v.npy", tmp_path / "cache", output=tmp_path / "New.jsonl")
+    json.dumps(again.to_document(), allow_nan=False)  # no lengths of vectors, since none were read
+
+
+def test_ready_embeddings_of_one_article_take_no_memory(tmp_path: Path) -> None:
+    """All but the first are duplicates, whose vectors nobody asks for."""
+    n, dimension = 30_000, 256
+    vectors = np.ones((n, dimension), np.float32)
+    columns = {"id": ["one"] * n, "title": ["One"] * n, "embedding": list(vectors)}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "v.parquet")
+    tracemalloc.start()
+    try:
+        report = store(tmp_path / "v.parquet", tmp_path / "cache", output=tmp_path / "a.jsonl")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert report.n_memories == 1 and dict(report.skipped) == {"duplicate": n - 1}
+    assert peak_bytes < vectors.nbytes / 2
+
+
+@pytest.mark.parametrize("compression", ["plain", "gz"])
+def test_damage_behind_all_that_is_wanted_does_no_harm(compression: str, tmp_path: Path) -> None:
+    whole, cut = write_dump(tmp_path / "whole.xml", make_pages(400), compression), tmp_path / "cut.xml"
+    cut.write_bytes(whole.read_bytes()[:-700])
+    assert store(cut, tmp_path / "cache", output=tmp_path / "a.jsonl", limit=5).n_memories == 5
+    with pytest.raises(InputError, match="damaged at byte"):
+        store(cut, tmp_path / "cache", output=tmp_path / "b.jsonl")
+
+
+def test_a_reading_that_is_stopped_ends_wherever_it_is(tmp_path: Path) -> None:
+    """Of a source without end, of which the first million units are passed over."""
+    parquet.write_table(
+        pyarrow.table({name: ["x" * 60] for name in ("id", "title", "text")}), tmp_path / "a.parquet"
+    )
+    source = open_source(tmp_path / "a.parquet")
+    assert isinstance(source, ArticleSource)
+    unit = next(source.units())
+    endless = SimpleNamespace(units=lambda: itertools.repeat(unit))
+    for first in (0, 10**15):
+        reading = Reading(dataclasses.replace(source, held=endless), first, 1)  # type: ignore[arg-type]
+        threading.Timer(0.5, reading.stop).start()
+        assert all(step.number >= first for step in reading) and reading.damage is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"concurrent": 0}, {"batch_size": 0}, {"spaces": ("No Space",)}],
+    ids=["concurrent", "batch", "space"],
+)
+def test_flags_that_no_ingest_takes_are_refused_before_the_model_is_loaded(
+    wrong: dict[str, Any], server: ServerProcess, tmp_path: Path
+) -> None:
+    dump = write_dump(tmp_path / "a.xml", make_pages(5))
+    options = WikipediaOptions(dump, cache_dir=tmp_path, endpoint=server.endpoint, quiet=True, **wrong)
+    with pytest.raises(UsageError):
+        store_articles(options, lambda _: pytest.fail("was loaded"))
 
 
 def test_vectors_that_the_database_refuses_are_told_of_before_any_work(

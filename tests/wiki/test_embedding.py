@@ -213,3 +213,23 @@ def test_what_is_embedded_ends_where_the_seeds_does_and_what_follows_changes_no_
     assert article_key(make_article(1, text[:-1])) != article_key(short)
     untitled = make_article(1, "b" * 1_200)
     assert untitled.embedded == "b" * 1_000
+
+
+def test_whoever_waits_for_articles_is_heard_and_may_end_it():
+    """A dump may have redirects alone for minutes: a wish to stop must not wait for the next article."""
+    hold = threading.Event()
+
+    def articles():
+        yield from make_articles(40)
+        hold.wait()
+
+    def on_batch(counts):
+        if counts.n_windows == 2:  # all there is
+            raise InterruptedError
+
+    try:
+        with pytest.raises(InterruptedError):
+            for window in embed_articles(articles(), HashingEmbedder(), on_batch=on_batch):
+                assert len(window.articles) == 8
+    finally:
+        hold.set()
