@@ -116,6 +116,12 @@ def open_source(
         if path.is_file() and has_vectors(path):
             return open_ready(path, None, max_characters)
         tables = open_tables(path)
+        if has_vectors(tables.files[0]):
+            raise InputError(
+                "holds ready embeddings, which are taken out of one file",
+                where=str(path),
+                next_step=f"name a file, such as {tables.files[0].name}",
+            )
         return ArticleSource(path, "tables", "", tables.n_rows, tables, RowReader(max_characters))
     dump = open_dump(path)
     check_parser()

@@ -149,12 +149,12 @@ class Spool:
             self._memories.writelines(line + b"\n" for line in lines)
             self._memories.flush()
             os.fsync(self._memories.fileno())
-        self._count(lines)
-        self._note(place, skipped, ended=False)
+        rows, n_bytes = self._count(lines)
+        self._note(Progressed(rows, n_bytes, place, dict(skipped)))
 
     def end(self, place: Place, skipped: Mapping[str, int]) -> None:
         """Say that the source ends at ``place``."""
-        self._note(place, skipped, ended=True)
+        self._note(Progressed(self.at.rows, self.at.n_bytes, place, dict(skipped), ended=True))
 
     def source(self) -> LinesSource:
         """Return the memories that are there now, as rows to send; from any thread."""
@@ -173,20 +173,21 @@ class Spool:
         finally:
             reader.close()
 
-    def _count(self, lines: Sequence[bytes]) -> None:
+    def _count(self, lines: Sequence[bytes]) -> tuple[int, int]:
         rows, n_bytes = self.at.rows, self.at.n_bytes
         for line in lines:
             rows, n_bytes = rows + 1, n_bytes + len(line) + 1
             if rows % INDEX_ROWS == 0:
                 self._offsets.append(n_bytes)
-        self.at = Progressed(rows, n_bytes, self.at.place, self.at.skipped)
+        return rows, n_bytes
 
-    def _note(self, place: Place, skipped: Mapping[str, int], *, ended: bool) -> None:
-        self.at = Progressed(self.at.rows, self.at.n_bytes, place, dict(skipped), ended)
+    def _note(self, at: Progressed) -> None:
+        """Write a line of the journal; only then may anybody send what it counts."""
         with explain_os_errors(self.folder / JOURNAL_NAME):
-            self._journal.write(self.at.encode())
+            self._journal.write(at.encode())
             self._journal.flush()
             os.fsync(self._journal.fileno())
+        self.at = at
 
     def _recover(self) -> None:
         """Go on behind the last line of the journal whose memories are there; anew where there is none."""

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synthgen.errors import InputError, Interrupted, SynthgenError
-from synthgen.formats.manifest import read_document
-from synthgen.formats.memory_files import about_path, check_output, open_writer
+from synthgen.formats.memory_files import check_output
 from synthgen.formats.real_memories import MemoryBlock
 from synthgen.ingest.run import check_spaces
 from synthgen.phases.articles import ArticleSource, Reading, Step, identity_of, open_source
@@ -31,17 +30,21 @@ from synthgen.phases.feeding import Feed
 from synthgen.phases.spool import Place, Spool
 from synthgen.phases.storing import Storing
 from synthgen.phases.wikipedia_options import RUNS_NAME, WikipediaOptions
+from synthgen.phases.wikipedia_output import check_room_for, publish
 from synthgen.phases.wikipedia_report import WikipediaReport, describe_skipped
+from synthgen.runtime.files import check_free_space
 from synthgen.runtime.interrupts import Interrupts
 from synthgen.runtime.memory import available_cores
 from synthgen.runtime.progress import Progress
 from synthgen.wiki.embedding import EmbeddingCounts, Vectors, embed_articles
 from synthgen.wiki.ready import Ready
-from synthgen.wiki.records import LICENCE, block_of
+from synthgen.wiki.records import block_of
 from synthgen.wiki.text import TEXT_VERSION
 
 #: Processes that parse: each keeps up with some hundred articles a second, more than most models.
 _MAX_WORKERS = 8
+#: What an article of the usual length takes below the cache folder.
+_SPOOL_BYTES, _CACHE_BYTES = 11_000, 3_100
 
 
 class Made(NamedTuple):
@@ -79,9 +82,12 @@ def store_articles(options: WikipediaOptions, load: Load = load_model) -> Wikipe
         identity = _identity(options, source, embedding)
         spool = opened.enter_context(Spool(_folder_of(options, identity), identity))
         interrupts = opened.enter_context(Interrupts())
+        if options.limit is not None:
+            n_bytes = _SPOOL_BYTES + (_CACHE_BYTES if embedding else 0)
+            check_free_space(options.cache, max(0, options.limit - spool.at.rows) * n_bytes)
         run = _Run(options, source, embedding, spool, interrupts)
         if options.output is not None:
-            _check_output(options.output, spool.digest)
+            check_room_for(options.output, spool, options.limit)
         return run.report(target, started_s)
 
 
@@ -242,23 +248,13 @@ class _Run:
         return type(damage)(what, where=damage.where, next_step=damage.next_step)
 
     def _publish(self, output: Path) -> None:
-        """Write the file that was asked for, unless it is there."""
-        if output.exists():
-            _check_output(output, self._spool.digest, self._n_memories)
-            return
         embedding = self._embedding
         about = {
-            "spool": self._spool.digest,
             "source": str(self._options.source),
             "model": dict(embedding.about) if embedding else None,
             "skipped": dict(self._spool.at.skipped),
-            "licence": LICENCE,
         }
-        dimension = len(next(self._spool.blocks(1)).embeddings[0])
-        with open_writer(output, dimension, self._n_memories) as writer:
-            for block in self._spool.blocks(self._n_memories):
-                writer.write(block)
-            writer.finish(about)
+        publish(self._spool, output, self._n_memories, about)
 
 
 def _folder_of(options: WikipediaOptions, identity: Mapping[str, Any]) -> Path:
@@ -278,17 +274,3 @@ def _identity(
         "max_characters": options.max_characters,
         "model": embedding.embedder.model_digest if embedding else None,
     }
-
-
-def _check_output(output: Path, digest: str, n_memories: int | None = None) -> None:
-    """Raise InputError where the name is taken by anything but what would be written there."""
-    if not output.exists():
-        return
-    with contextlib.suppress(SynthgenError):
-        about = read_document(about_path(output), "the document of a file of memories")
-        is_it = about.get("spool") == digest and about.get("n_bytes") == output.stat().st_size
-        if is_it and n_memories in (None, about.get("n_memories")):
-            return
-    raise InputError(
-        "is there already", where=str(output), next_step="choose another --output, or remove that"
-    )

@@ -126,7 +126,7 @@ def check_free_space(folder: Path, needed_bytes: int) -> None:
         raise ResourceError(
             f"the disk has {free_bytes / 1e9:,.2f} GB free, {needed_bytes / 1e9:,.2f} GB are needed",
             where=str(folder),
-            next_step="free some room, lower --count, or name another folder",
+            next_step="free some room, ask for less, or name another folder",
         )
 
 

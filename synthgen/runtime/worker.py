@@ -24,6 +24,7 @@ from synthgen.runtime.payload import Payload
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 #: Numeric libraries would start a thread per core in each worker; the pool is the parallelism.
+_ENVIRONMENT = threading.Lock()
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -101,16 +102,17 @@ def worker_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    saved = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with _ENVIRONMENT:  # pools of several threads may start workers at a time
+        saved = {name: os.environ.get(name) for name in _ONE_THREAD}
+        os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+        try:
+            yield
+        finally:
+            for name, value in saved.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def worker_main(connection: Connection, index: int, payload: Payload) -> None:

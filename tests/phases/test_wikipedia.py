@@ -102,8 +102,13 @@ def test_a_limit_is_a_beginning_that_a_larger_one_goes_on_from(tmp_path: Path) -
     dump, log = write_dump(tmp_path / "a.xml", mixed_pages()), tmp_path / "log"
     for limit, n in ((30, 30), (10, 10), (50, 50), (None, 56)):
         output = tmp_path / f"{limit}.jsonl"
-        report = store(dump, tmp_path / "cache", HashEmbedder(log), output=output, limit=limit)
-        assert report.n_memories == len(output.read_bytes().splitlines()) == n
+        for named in (output, tmp_path / "grows.jsonl"):
+            if limit == 10 and named != output:
+                with pytest.raises(InputError, match="already holds 30 memories of this source"):
+                    store(dump, tmp_path / "cache", HashEmbedder(log), output=named, limit=limit)
+                continue
+            report = store(dump, tmp_path / "cache", HashEmbedder(log), output=named, limit=limit)
+            assert report.n_memories == len(named.read_bytes().splitlines()) == n
     assert (tmp_path / "None.jsonl").read_bytes().startswith((tmp_path / "30.jsonl").read_bytes())
     assert dict(report.skipped) == SKIPPED
     assert len(log.read_text().splitlines()) == 56
@@ -129,7 +134,7 @@ def test_both_kinds_of_file_hold_the_same_and_tell_where_it_is_from(tmp_path: Pa
         store(dump, tmp_path / "cache", output=table)
     with pytest.raises(InputError, match="is there already"):
         store(dump, tmp_path / "cache", output=lines, max_characters=200)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already holds 56 memories"):
         store(dump, tmp_path / "cache", output=lines, limit=20)
 
 
@@ -174,6 +179,22 @@ def test_a_file_that_cannot_be_is_told_of_before_the_model_is_loaded(name: str, 
     with pytest.raises(SynthgenError):
         store(dump, tmp_path / "cache", HashEmbedder(log), output=tmp_path / name)
     assert not log.exists()
+
+
+def test_a_folder_with_vectors_is_not_embedded_anew(tmp_path: Path) -> None:
+    dump, log = write_dump(tmp_path / "a.xml", make_pages(6)), tmp_path / "log"
+    (tmp_path / "shards").mkdir()
+    store(dump, tmp_path / "cache", output=tmp_path / "shards" / "a.parquet")
+    table = parquet.read_table(tmp_path / "shards" / "a.parquet").rename_columns(
+        ["id", "title", "text", "timestamp", "tags", "confidence", "embedding"]
+    )
+    parquet.write_table(table, tmp_path / "shards" / "a.parquet")
+    with pytest.raises(InputError, match=r"one file.*a\.parquet"):
+        store(tmp_path / "shards", tmp_path / "other", HashEmbedder(log), output=tmp_path / "b.jsonl")
+    whole = store(
+        tmp_path / "shards" / "a.parquet", tmp_path / "other", HashEmbedder(log), output=tmp_path / "b.jsonl"
+    )
+    assert whole.n_memories == 6 and whole.lengths is not None and not log.exists()
 
 
 def test_a_vector_that_is_none_ends_ready_embeddings_with_its_row(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from synthgen.errors import InputError, SynthgenError, WorkerDied
 from synthgen.runtime.interrupts import STOP_SIGNALS
 from synthgen.runtime.pool import Channel, Done, Note, Pool, Restarted
+from synthgen.runtime.worker import worker_environment
 from tests.processes import still_running
 
 
@@ -280,3 +282,26 @@ def test_admission_holds_work_back_but_never_all_of_it() -> None:
     with Pool(double, (), 2) as pool:
         assert len(values(pool, range(6), admit=admit)) == 6
     assert asked
+
+
+def test_pools_of_several_threads_leave_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    failed: list[Exception] = []
+
+    def enter() -> None:
+        try:
+            for _ in range(200):
+                with worker_environment():
+                    assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
+                    time.sleep(0)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert "OMP_NUM_THREADS" not in os.environ and os.environ["MKL_NUM_THREADS"] == "3"
