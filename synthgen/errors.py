@@ -33,7 +33,8 @@ class SynthgenError(Exception):
         text = f"{self.where}: {self.what}" if self.where else self.what
         if self.next_step:
             text = f"{text}; {self.next_step}"
-        return " ".join(text.split())
+        # What a file is called, or a database answers, is not to command the terminal.
+        return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.where, self.next_step)

@@ -1,11 +1,11 @@
 """The memories of phase 1 on their way: lines that only grow, and a journal of how far the source was read.
 
     memories.jsonl   request bodies, in the order of the source
-    journal.jsonl    {"rows": r, "bytes": b, "unit": u, "taken": k, "skipped": {...}}, one line a window
+    journal.jsonl    {"rows": r, "bytes": b, "xxh3_128": d, "unit": u, "taken": k, ...}, a line a window
 
 A line of the journal is written after the memories that it counts, so that a killed run goes on behind its
 last line: whatever lies beyond is cut off, and made again (its embeddings are in the cache). What is damaged
-is made again as a whole.
+is made again, from the last line on whose memories are whole by their digest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ _FORMAT_VERSION = 1
 #: Numbers up to this one are noted as bits (16 MB at most); page ids of the largest wiki are below it.
 _MAX_BIT = 1 << 27
 _BLOCK_ROWS = 1_000
+_PIECE_BYTES = 1 << 22
 _ID = re.compile(rb'\{"id":"' + memory_id("").encode() + rb'((?:[^"\\]|\\.)*)"')
 
 
@@ -47,12 +48,13 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Progressed:
-    """A line of the journal: memories and their bytes, the place, pages left out by reason, and whether the
-    source has ended there.
+    """A line of the journal: memories, their bytes and the XXH3-128 of these, the place, pages left out by
+    reason, and whether the source has ended there.
     """
 
     rows: int = 0
     n_bytes: int = 0
+    digest: str = ""
     place: Place = field(default_factory=Place)
     skipped: Mapping[str, int] = field(default_factory=dict)
     ended: bool = False
@@ -62,6 +64,7 @@ class Progressed:
         document = {
             "rows": self.rows,
             "bytes": self.n_bytes,
+            "xxh3_128": self.digest,
             "unit": self.place.unit,
             "taken": self.place.taken,
             "skipped": dict(self.skipped),
@@ -75,7 +78,7 @@ class Progressed:
         at = orjson.loads(line)
         skipped = {str(reason): int(n) for reason, n in at["skipped"].items()}
         place = Place(int(at["unit"]), int(at["taken"]))
-        return cls(int(at["rows"]), int(at["bytes"]), place, skipped, bool(at["ended"]))
+        return cls(int(at["rows"]), int(at["bytes"]), str(at["xxh3_128"]), place, skipped, bool(at["ended"]))
 
 
 class SeenKeys:
@@ -120,6 +123,7 @@ class Spool:
         self.digest = xxhash.xxh3_128_hexdigest(json.dumps(identity, sort_keys=True).encode())
         self._head = orjson.dumps({"synthgen_spool": _FORMAT_VERSION, "digest": self.digest}) + b"\n"
         self._offsets = [0]
+        self._hasher = xxhash.xxh3_128()
         self._lock = FileLock(folder / LOCK_NAME)
 
     def __enter__(self) -> Spool:
@@ -150,11 +154,11 @@ class Spool:
             self._memories.flush()
             os.fsync(self._memories.fileno())
         rows, n_bytes = self._count(lines)
-        self._note(Progressed(rows, n_bytes, place, dict(skipped)))
+        self._note(Progressed(rows, n_bytes, self._hasher.hexdigest(), place, dict(skipped)))
 
     def end(self, place: Place, skipped: Mapping[str, int]) -> None:
         """Say that the source ends at ``place``."""
-        self._note(Progressed(self.at.rows, self.at.n_bytes, place, dict(skipped), ended=True))
+        self._note(replace(self.at, place=place, skipped=dict(skipped), ended=True))
 
     def source(self) -> LinesSource:
         """Return the memories that are there now, as rows to send; from any thread."""
@@ -176,6 +180,7 @@ class Spool:
     def _count(self, lines: Sequence[bytes]) -> tuple[int, int]:
         rows, n_bytes = self.at.rows, self.at.n_bytes
         for line in lines:
+            self._hasher.update(line + b"\n")
             rows, n_bytes = rows + 1, n_bytes + len(line) + 1
             if rows % INDEX_ROWS == 0:
                 self._offsets.append(n_bytes)
@@ -190,44 +195,55 @@ class Spool:
         self.at = at
 
     def _recover(self) -> None:
-        """Go on behind the last line of the journal whose memories are there; anew where there is none."""
-        n_bytes = self.path.stat().st_size
+        """Go on behind the last line of the journal whose memories are there, to the bit; else anew."""
         lines = (self.folder / JOURNAL_NAME).read_bytes().splitlines(keepends=True)
         found = _decode_whole(lines[1:]) if lines[:1] == [self._head] else []
-        for number, at in reversed(list(enumerate(found))):
-            if at.n_bytes <= n_bytes and (n_bytes := self._index(at)) == at.n_bytes:
-                self.at = at
-                self._cut(at.n_bytes, sum(map(len, lines[: number + 2])))
-                return
+        n_good = self._count_good(found)
+        if n_good:
+            self.at = found[n_good - 1]
+            self._cut(self.at.n_bytes, sum(map(len, lines[: n_good + 1])))
+            self._index()
+            return
         self._empty()
         self._journal.write(self._head)
         self._journal.flush()
+
+    def _count_good(self, found: Sequence[Progressed]) -> int:
+        """Return how many lines of the journal, from the first on, tell of memories that are whole."""
+        hasher, n_bytes = xxhash.xxh3_128(), 0
+        with self.path.open("rb") as file:
+            for number, at in enumerate(found):
+                while n_bytes < at.n_bytes and (data := file.read(min(_PIECE_BYTES, at.n_bytes - n_bytes))):
+                    hasher.update(data)
+                    n_bytes += len(data)
+                if (n_bytes, hasher.hexdigest()) != (at.n_bytes, at.digest):
+                    return number
+        return len(found)
 
     def _empty(self) -> None:
         # Ledgers of what was stored go, too: they must not speak for memories that are made anew.
         kept = {MEMORIES_NAME, JOURNAL_NAME, LOCK_NAME}
         for path in [path for path in self.folder.iterdir() if path.is_file() and path.name not in kept]:
             path.unlink()
-        self._offsets, self.seen = [0], SeenKeys()
+        self._offsets, self.seen, self._hasher = [0], SeenKeys(), xxhash.xxh3_128()
         self._cut(0, 0)
 
     def _cut(self, memories_bytes: int, journal_bytes: int) -> None:
         self._memories.truncate(memories_bytes)
         self._journal.truncate(journal_bytes)
 
-    def _index(self, at: Progressed) -> int:
-        """Find offsets and keys of the memories that ``at`` counts, and return how many bytes are good."""
-        self._offsets, self.seen, rows, n_bytes = [0], SeenKeys(), 0, 0
+    def _index(self) -> None:
+        """Find offsets and keys of the memories that are there, which are whole."""
+        n_bytes = 0
         with self.path.open("rb") as file:
-            while n_bytes < at.n_bytes and (line := file.readline()).endswith(b"\n"):
+            for rows, line in enumerate(file, 1):
+                self._hasher.update(line)
+                n_bytes += len(line)
                 named = _ID.match(line)
-                if named is None:
-                    return n_bytes
+                assert named is not None, "encode_memories begins each so"
                 self.seen.add(orjson.loads(b'"' + named[1] + b'"'))
-                rows, n_bytes = rows + 1, n_bytes + len(line)
                 if rows % INDEX_ROWS == 0:
                     self._offsets.append(n_bytes)
-        return n_bytes if (rows, n_bytes) == (at.rows, at.n_bytes) else min(n_bytes, at.n_bytes - 1)
 
 
 def _decode_whole(lines: Sequence[bytes]) -> list[Progressed]:

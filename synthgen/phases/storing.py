@@ -7,19 +7,26 @@ large or seldom.
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
+from synthgen.errors import TargetError
 from synthgen.formats.source import HeadSource
 from synthgen.ingest import IngestReport, ingest
+from synthgen.ingest.listing import check_health
+from synthgen.ingest.retry import RetryPolicy
 from synthgen.phases.spool import Spool
+from synthgen.runtime.progress import end_living_line
 from synthgen.specs import IngestSpec
 
 #: A part is sent when it has so many memories, or after so long.
 PART_ROWS = 5_000
 PART_INTERVAL_S = 30.0
+_LOOK_INTERVAL_S = 1.0
 
 
 class Storing:
@@ -66,10 +73,21 @@ class Storing:
             raise self._error
 
     def finish(self, *, verify: bool) -> IngestReport:
-        """Send what is left, and prove all of it where asked to; return the report of the whole."""
+        """Send what is left, and prove all of it where asked to; return the report of the whole.
+
+        A database that is away is waited for, as long as an ingest waits for one. Where the proof fails, the
+        ledger speaks of what has been changed since: all is sent again, once, and proven again.
+        """
         self._stop()
         self.check()
-        return self._send(self._n_rows, replace(self._spec, verify=verify))
+        self._await_database()
+        spec = replace(self._spec, verify=verify)
+        report = self._send(self._n_rows, spec)
+        if report.verification is None or report.verification.is_proven:
+            return report
+        self._say("the database does not hold what it acknowledged: all is sent again")
+        self._spec.ledger.unlink(missing_ok=True)
+        return self._send(self._n_rows, spec)
 
     @property
     def _n_rows(self) -> int:
@@ -89,8 +107,8 @@ class Storing:
             self._grown.wait(PART_INTERVAL_S)
             self._grown.clear()
             n_rows = self._n_rows
-            if n_rows == self._n_sent or self._stopping.is_set():
-                continue
+            if n_rows == self._n_sent or self._stopping.is_set() or not self._is_there():
+                continue  # a database that is away now may be there for the next part
             try:
                 self._send(n_rows, replace(self._spec, verify=False, quiet=True))
             except Exception as error:  # it belongs to whoever asks
@@ -100,6 +118,24 @@ class Storing:
 
     def _send(self, n_rows: int, spec: IngestSpec) -> IngestReport:
         return ingest(HeadSource(self._spool.source(), n_rows), spec, stop=self._is_unwanted)
+
+    def _is_there(self) -> bool:
+        try:
+            check_health(self._spec.endpoint)
+        except TargetError:
+            return False
+        return True
+
+    def _await_database(self) -> None:
+        deadline_s = time.monotonic() + RetryPolicy().away_s
+        if not self._is_there():
+            self._say(f"waiting for the database at {self._spec.endpoint}")
+        while not self._is_there() and time.monotonic() < deadline_s and not self._is_unwanted():
+            time.sleep(_LOOK_INTERVAL_S)
+
+    def _say(self, text: str) -> None:
+        end_living_line()
+        print(f"synthgen wikipedia: {text}", file=sys.stderr, flush=True)
 
     def _is_unwanted(self) -> bool:
         return self._abandoned.is_set() or self._stop_asked()

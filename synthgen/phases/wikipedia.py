@@ -245,7 +245,10 @@ class _Run:
         """Return the damage of the source, with what was done in spite of it."""
         stored = "stored" if self._options.target else "kept"
         what = f"{damage.what}; the {self._n_memories:,} articles before are {stored}"
-        return type(damage)(what, where=damage.where, next_step=damage.next_step)
+        next_step = damage.next_step
+        if self._options.output is not None and self._n_memories:
+            next_step += f", or have those before it written with --limit {self._n_memories}"
+        return type(damage)(what, where=damage.where, next_step=next_step)
 
     def _publish(self, output: Path) -> None:
         embedding = self._embedding

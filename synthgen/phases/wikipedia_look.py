@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from synthgen.errors import EXIT_OK, SynthgenError
+from synthgen.errors import EXIT_OK, EXIT_UNUSABLE, SynthgenError
 from synthgen.phases.articles import ArticleSource, Reading, Step, open_source
 from synthgen.phases.feeding import Feed
 from synthgen.phases.spool import Progressed, SeenKeys
@@ -40,7 +40,10 @@ class Look:
     damage: str = ""
     elapsed_s: float = 0.0
 
-    exit_code = EXIT_OK
+    @property
+    def exit_code(self) -> int:
+        """0; 3 where the source is damaged, as for the run that it looks ahead to."""
+        return EXIT_UNUSABLE if self.damage else EXIT_OK
 
     @property
     def n_pages(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from synthgen.errors import UsageError
 from synthgen.specs import DEFAULT_ENDPOINT, IngestSpec
+from synthgen.specs.checks import check_integer
 from synthgen.wiki.cutting import MAX_CHARACTERS
 from synthgen.wiki.model_files import DEFAULT_MODEL
 
@@ -56,8 +57,7 @@ class WikipediaOptions:
             raise UsageError("--titles belong to a .npy file: name it with --dump-path FILE.npy")
         if not _LEAST_CHARACTERS <= self.max_characters <= 20_000:
             raise UsageError(f"--max-characters must be {_LEAST_CHARACTERS} to 20,000")
-        if self.workers < 0:
-            raise UsageError(f"--workers must be 0 or more, not {self.workers}")
+        check_integer("--workers", self.workers, 0, 256)
 
     @property
     def target(self) -> str | None:

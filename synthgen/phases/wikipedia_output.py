@@ -38,7 +38,7 @@ def check_room_for(output: Path, spool: Spool, limit: int | None) -> None:
 
 
 def publish(spool: Spool, output: Path, n_memories: int, about: Mapping[str, Any]) -> None:
-    """Write the first ``n_memories`` of ``spool`` to ``output``, unless they are there; fewer are replaced."""
+    """Write the first ``n_memories`` of ``spool`` to ``output``, unless there; fewer are replaced."""
     check_room_for(output, spool, n_memories)
     if n_written(output, spool) == n_memories:
         return

@@ -124,10 +124,14 @@ def check_free_space(folder: Path, needed_bytes: int) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise ResourceError(
-            f"the disk has {free_bytes / 1e9:,.2f} GB free, {needed_bytes / 1e9:,.2f} GB are needed",
+            f"the disk has {_format_size(free_bytes)} free, {_format_size(needed_bytes)} are needed",
             where=str(folder),
             next_step="free some room, ask for less, or name another folder",
         )
+
+
+def _format_size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.1f} MB"
 
 
 def check_parent_folder(path: Path) -> None:

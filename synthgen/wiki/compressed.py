@@ -123,10 +123,13 @@ class _Steps:
 
     def next_stream(self, magic: bytes, kind: str) -> int | None:
         """Return where the next stream begins, or None at the end; zeros behind the last one do no harm."""
+        zeros_at = self.offset
         while self.offset > self._start and self._peek(1) == b"\0":
             step = self.take()
             self.give_back(step.lstrip(b"\0"))
         found = self._peek(len(magic))
+        if found and self.offset > zeros_at:
+            raise Damage(f"zeros stand there, and more behind them at byte {self.offset:,}", zeros_at)
         if found == magic:
             return self.offset
         if found and magic.startswith(found):

@@ -21,6 +21,7 @@ from synthgen.formats.arrow import ParquetRows, require_columns, texts_of, vecto
 from synthgen.formats.vectors import open_vectors
 from synthgen.wiki.articles import Article
 from synthgen.wiki.cutting import MAX_CHARACTERS, compose
+from synthgen.wiki.tidy import clean_characters, clean_line
 from synthgen.wiki.titles import TITLE_SUFFIXES, Titled, count_titles, read_titles
 
 Vectors = NDArray[np.float32]
@@ -77,7 +78,8 @@ class Ready(ABC):
         return [self._article(first + i, *each) for i, each in enumerate(titled)]
 
     def _article(self, row: int, key: str, title: str, text: str) -> Article:
-        key, title = key.strip() or f"{self.path.stem}-{row}", " ".join(title.split())
+        key, title = clean_line(key) or f"{self.path.stem}-{row}", clean_line(title)
+        text = clean_characters(text)
         return Article(key, "", title, "", compose(title, text, self._max_characters))
 
     def _bad_vector(self, row: int, length: float) -> InputError:

@@ -15,6 +15,7 @@ from synthgen.errors import InputError
 from synthgen.formats.arrow import ParquetRows, require_columns, texts_of
 from synthgen.wiki.articles import Article, Skipped
 from synthgen.wiki.cutting import MAX_CHARACTERS, MIN_CHARACTERS, compose
+from synthgen.wiki.tidy import clean_characters, clean_line
 
 _COLUMNS = ("id", "title", "text")
 _WHAT = "Wikipedia as Parquet"
@@ -127,7 +128,7 @@ def close_tables() -> None:
 
 
 def _article(key: str | None, title: str | None, text: str | None, max_characters: int) -> Article | Skipped:
-    key, title, text = (key or "").strip(), " ".join((title or "").split()), (text or "").strip()
+    key, title, text = clean_line(key), clean_line(title), clean_characters(text or "").strip()
     if not key:
         return Skipped("", title, "unreadable")
     if len(text) < MIN_CHARACTERS:

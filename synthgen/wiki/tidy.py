@@ -41,6 +41,11 @@ def clean_characters(text: str) -> str:
     return composed if len(composed) <= len(text) else text
 
 
+def clean_line(text: str | None) -> str:
+    """Return ``text`` with clean characters on one line; empty where there is none."""
+    return " ".join(clean_characters(text or "").split())
+
+
 def tidy(text: str) -> str:
     """Return ``text`` with entities resolved, and without what markup leaves behind: quotes of bold and
     italic, empty parentheses, doubled punctuation and blanks, empty lines.

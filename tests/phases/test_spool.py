@@ -75,19 +75,19 @@ def test_lines_that_were_exchanged_are_not_believed(tmp_path: Path) -> None:
         assert spool.at.rows == 0 and spool.seen.add("0")  # or it would be a duplicate, and missing
 
 
-def test_damage_is_looked_for_once_however_long_the_journal_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("offset", [0, 40, 95])
+def test_a_flipped_bit_anywhere_costs_what_is_behind_it(tmp_path: Path, offset: int) -> None:
+    """Also where it leaves a line that reads as well as before: another digit, another letter."""
     fill(tmp_path, 200, 2)
     path = tmp_path / MEMORIES_NAME
-    path.write_bytes(path.read_bytes().replace(b'{"id":"wiki-101",', b'{"ID":"wiki-101",'))
-    indexed: list[int] = []
-    index = Spool._index
-    monkeypatch.setattr(Spool, "_index", lambda self, at: indexed.append(at.rows) or index(self, at))
+    whole = path.read_bytes()
+    at = whole.index(b'{"id":"wiki-101",') + offset
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     with Spool(tmp_path, IDENTITY) as spool:
         assert spool.at.rows == 100 and ids_in(spool)[-1] == memory_id("99")
         assert not spool.seen.add("99") and spool.seen.add("100")
-    assert indexed == [200, 100]
+    fill(tmp_path, 200, 2)
+    assert path.read_bytes() == whole
 
 
 def test_another_identity_begins_anew(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -28,6 +29,7 @@ from pyarrow import parquet
 from synthgen.cli import main
 from synthgen.errors import InputError, SynthgenError, UsageError
 from synthgen.formats.vectors import open_vectors
+from synthgen.phases import storing
 from synthgen.phases.articles import ArticleSource, Reading, open_source
 from synthgen.phases.wikipedia import store_articles
 from synthgen.phases.wikipedia_options import WikipediaOptions
@@ -179,6 +181,45 @@ def test_a_file_that_cannot_be_is_told_of_before_the_model_is_loaded(name: str, 
     with pytest.raises(SynthgenError):
         store(dump, tmp_path / "cache", HashEmbedder(log), output=tmp_path / name)
     assert not log.exists()
+
+
+def test_what_the_database_lost_or_changed_is_sent_again(server: ServerProcess, tmp_path: Path) -> None:
+    """The same ids, by another limit of characters: the first run's ledger speaks of what is no longer so."""
+    pages = [make_page(n, f"Page {n} is long. " * 60) for n in range(1, 9)]
+    dump = write_dump(tmp_path / "a.xml", pages)
+    where = {"endpoint": server.endpoint, "spaces": ("changing",)}
+    for max_characters in (4_000, 200, 4_000):
+        report = store(dump, tmp_path / "cache", max_characters=max_characters, **where)
+        assert report.exit_code == 0 and report.ingest and report.ingest.n_rows == 8
+        contents = [str(memory["content"]) for memory in listed(server, "changing").values()]
+        assert len(contents) == 8 and all(
+            (len(content) > 200) == (max_characters > 200) for content in contents
+        )
+
+
+def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes when the first window is made, and comes back when the run waits for it."""
+    monkeypatch.setattr(storing, "PART_INTERVAL_S", 0.05)
+    dump, data = write_dump(tmp_path / "a.xml", make_pages(60)), tmp_path / "data"
+    with contextlib.ExitStack() as servers:
+        first = servers.enter_context(running_server(data))
+        port = first.port
+        said: list[str] = []
+
+        def say(self: storing.Storing, text: str) -> None:
+            said.append(text)
+            servers.enter_context(running_server(data, port=port))
+
+        monkeypatch.setattr(storing.Storing, "_say", say)
+
+        class Killing(HashEmbedder):
+            def embed(self, prepared: list[str]) -> Any:
+                first.kill()
+                time.sleep(0.3)  # some parts are due meanwhile
+                return super().embed(prepared)
+
+        report = store(dump, tmp_path / "cache", Killing(), endpoint=f"http://127.0.0.1:{port}")
+    assert report.exit_code == 0 and report.n_memories == 60 and len(said) == 1 and "waiting" in said[0]
 
 
 def test_a_folder_with_vectors_is_not_embedded_anew(tmp_path: Path) -> None:
@@ -339,6 +380,8 @@ def test_a_dry_run_counts_and_shows_and_stores_nothing(
     assert main([*flags, "--json", "--limit", "3"]) == 0
     assert json.loads(capsys.readouterr().out)["n_articles"] == 3
     assert not (tmp_path / "cache").exists()
+    dump.write_bytes(dump.read_bytes()[:-50])
+    assert main(flags) == 3 and "it ends early" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("in_folder")

@@ -642,3 +642,19 @@ def test_the_real_excerpt_is_read_whole() -> None:
         "2014-10-26T04:50:23Z",
         "Computer accessibility",
     )
+
+
+@pytest.mark.parametrize("compression", ["multistream", "gz"])
+def test_zeros_where_a_stream_should_be_are_damage_and_behind_the_last_one_are_none(
+    tmp_path: Path, compression: str
+) -> None:
+    """A disk that lost a block leaves a hole of zeros, which may be as large as what stood there."""
+    parts = [head_of(), *("".join(map(xml_of, make_pages(3, first))) for first in (1, 4, 7)), TAIL]
+    pack = gzip.compress if compression == "gz" else bz2.compress
+    packed = [pack(part.encode()) for part in parts]
+    path = tmp_path / "d.xml"
+    path.write_bytes(b"".join(packed) + bytes(5_000))
+    assert len(read(path)) == 9
+    path.write_bytes(b"".join([*packed[:2], bytes(len(packed[2])), *packed[3:]]))
+    pages, error = read_until(path)
+    assert len(pages) == 3 and "zeros" in str(error)

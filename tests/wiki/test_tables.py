@@ -130,7 +130,19 @@ def test_text_that_is_no_utf8_is_mended(tmp_path: Path) -> None:
         parquet.write_table(table(text=column), tmp_path / "x.parquet")
         close_tables()
         assert read_all(tmp_path / "x.parquet")[0].title == "Title 0"
-        assert getattr(read_all(tmp_path / "x.parquet")[4], "text", "").endswith(" \ufffd")
+        made = read_all(tmp_path / "x.parquet")[4]
+        assert isinstance(made, Article) and made.text == f"Title 4\n{LEAD}"
+
+
+def test_what_no_reader_sees_is_in_no_text_title_or_id(tmp_path: Path) -> None:
+    column = pyarrow.array([f"a\x00\x1b[2J\u202e\u200b\ufeff {LEAD}"] * 5)
+    dirty = table(text=column, title=pyarrow.array(["\x1b]0;T\x07\u202e x\n y"] * 5))
+    parquet.write_table(
+        dirty.set_column(0, "id", pyarrow.array([f"\x00{i}\n" for i in range(5)])), tmp_path / "x.parquet"
+    )
+    made = read_all(tmp_path / "x.parquet")[2]
+    assert isinstance(made, Article)
+    assert (made.key, made.title, made.text) == ("2", "]0;T x y", f"]0;T x y\na[2J {LEAD}")
 
 
 def test_a_file_that_is_none_is_told_by_its_name(tmp_path: Path) -> None:
