@@ -135,7 +135,7 @@ def test_a_full_disk_is_refused_before_the_first_byte(small_disk: Path, centroid
     fill(small_disk, 10_000_000)
     before = {path.name for path in small_disk.iterdir()}
     done = finish_here(argv(centroids, small_disk / "x.jsonl"))
-    assert done.returncode == 3 and "GB free" in done.stderr and "GB are needed" in done.stderr
+    assert done.returncode == 3 and "MB free" in done.stderr and "MB are needed" in done.stderr
     assert done.stderr.count("\n") == 1
     assert {path.name for path in small_disk.iterdir()} == before
 
