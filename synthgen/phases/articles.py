@@ -27,6 +27,8 @@ from synthgen.wiki.ready import Ready, open_ready
 from synthgen.wiki.tables import Tables, open_tables
 from synthgen.wiki.text import check_parser
 
+#: Of a dump for a page, compressed, at least: wikis have 1,000 and more.
+_PAGE_BYTES = 250
 #: Of nice(2): what waits for the model is more than what it waits for.
 _NICENESS = 5
 #: Files up to this size are told apart by their whole content, larger ones by the time of their last change.
@@ -97,6 +99,11 @@ class ArticleSource:
     def units(self) -> Iterator[Any]:
         """Yield the work in order; raises InputError where the source is damaged."""
         return self.held.units()
+
+    @property
+    def n_most(self) -> int:
+        """How many articles there can be, about: a limit above it says nothing."""
+        return self.size // _PAGE_BYTES if isinstance(self.held, Dump) else self.size
 
     def done_after(self, unit: Any, done_before: int) -> int:
         """Return how much of ``size`` is done once ``unit`` is."""

@@ -83,8 +83,9 @@ def store_articles(options: WikipediaOptions, load: Load = load_model) -> Wikipe
         spool = opened.enter_context(Spool(_folder_of(options, identity), identity))
         interrupts = opened.enter_context(Interrupts())
         if options.limit is not None:
+            n_most = source.n_rows if isinstance(source, Ready) else source.n_most
             n_bytes = _SPOOL_BYTES + (_CACHE_BYTES if embedding else 0)
-            check_free_space(options.cache, max(0, options.limit - spool.at.rows) * n_bytes)
+            check_free_space(options.cache, max(0, min(options.limit, n_most) - spool.at.rows) * n_bytes)
         run = _Run(options, source, embedding, spool, interrupts)
         if options.output is not None:
             check_room_for(options.output, spool, options.limit)

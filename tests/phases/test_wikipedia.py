@@ -100,6 +100,12 @@ def test_articles_are_stored_and_proven_and_stored_once(
     assert max(Counter(log.read_text().splitlines()).values()) == 1
 
 
+def test_a_limit_far_above_what_there_is_asks_for_no_room(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "a.xml", make_pages(6))
+    report = store(dump, tmp_path / "cache", output=tmp_path / "a.jsonl", limit=10**12)
+    assert report.n_memories == 6
+
+
 def test_a_limit_is_a_beginning_that_a_larger_one_goes_on_from(tmp_path: Path) -> None:
     dump, log = write_dump(tmp_path / "a.xml", mixed_pages()), tmp_path / "log"
     for limit, n in ((30, 30), (10, 10), (50, 50), (None, 56)):
