@@ -123,6 +123,12 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--processes", type=_naturals, default=(), metavar="N,...", help="delivery: groups")
     parser.add_argument("--connections", type=_naturals, default=(), metavar="N,...", help="delivery: in all")
+    _add_inputs(parser)
+    return parser
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add what single questions are asked about."""
     parser.add_argument(
         "--real",
         type=Path,
@@ -152,7 +158,6 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="embedding: .npy of the same articles (title, newline, 1,000 characters of text)",
     )
-    return parser
 
 
 def _question(text: str) -> str:

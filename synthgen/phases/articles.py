@@ -156,10 +156,10 @@ def identity_of(path: Path) -> str:
             name, changed_ns = file.relative_to(path), about.st_mtime_ns if is_large else 0
             digest.update(f"{name} {about.st_size} {changed_ns}\n".encode())
             with file.open("rb") as opened:
-                while (piece := opened.read(_PIECE_BYTES)) and not (
-                    is_large and opened.tell() > _PIECE_BYTES
-                ):
+                while piece := opened.read(_PIECE_BYTES):
                     digest.update(piece)
+                    if is_large:
+                        break
     return digest.hexdigest()
 
 

@@ -97,6 +97,14 @@ def database_target(endpoint: str) -> str:
     return f"database {database_id}" if database_id else ""
 
 
+def ledger_in(folder: Path, *names: str) -> Path:
+    """Return the ledger in ``folder`` called by ``names``, of which one tells a database from others: one
+    made anew must not be spoken for by the old one's.
+    """
+    readable = ("".join(c if c.isalnum() else "-" for c in name) for name in names)
+    return folder / f"{'-'.join(readable)}.jsonl"
+
+
 def deliver(rows: NamedRows, spec: IngestSpec) -> IngestReport:
     """Send the rows and prove it; return the report."""
     spec = replace(spec, target=database_target(spec.endpoint))

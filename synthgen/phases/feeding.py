@@ -45,6 +45,11 @@ class Feed:
             self.done, after = step.done, Place(step.number + 1)
         self.end = after
 
+    def n_expected(self, size: int) -> int:
+        """Return about how many articles a source of ``size``, in its own unit, will give; 0: unknown."""
+        expected = self.n_articles * size // self.done if self.done else 0
+        return min(expected, self._limit or expected)
+
     def pass_on(self, n: int) -> tuple[Place, Skips]:
         """Return how far the source is read, and what was skipped, after the next ``n`` articles."""
         for _ in range(n - 1):

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthgen.errors import EXIT_OK, InputError
+from synthgen.errors import EXIT_OK
 from synthgen.formats.memory_files import check_output, open_writer
 from synthgen.ingest import IngestReport, ingest
 from synthgen.phases.deliver import database_target
 from synthgen.phases.foundation import NAME, foundation_blocks, foundation_source
 from synthgen.phases.report import Report
 from synthgen.phases.wikipedia_options import RUNS_NAME, WikipediaOptions
+from synthgen.phases.wikipedia_output import taken
 from synthgen.phases.wikipedia_report import WikipediaReport
 from synthgen.runtime.files import explain_os_errors
 from synthgen.runtime.interrupts import Interrupts
@@ -103,8 +104,7 @@ def _send_foundation(options: WikipediaOptions, endpoint: str) -> IngestReport:
 def _write_foundation(output: Path, limit: int | None) -> None:
     check_output(output)
     if output.exists():
-        next_step = "choose another --output, or remove that"
-        raise InputError("is there already", where=str(output), next_step=next_step)
+        raise taken(output)
     n_rows = foundation_source(limit).n_rows
     with open_writer(output, EMBEDDING_DIMENSION, n_rows) as writer:
         for block in foundation_blocks(limit):

@@ -25,7 +25,7 @@ from synthgen.ingest import IngestReport, ingest
 from synthgen.model.centroids import load_centroids, read_about
 from synthgen.phases.centroids import CentroidOptions, centroids_of
 from synthgen.phases.datasets import make_dataset, open_input, source_of, warn_of_noise
-from synthgen.phases.deliver import database_target
+from synthgen.phases.deliver import database_target, ledger_in
 from synthgen.phases.embedded import EmbeddedServer
 from synthgen.phases.foundation import foundation_source
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
@@ -122,13 +122,11 @@ def _generate(dataset: Dataset, options: RunOptions) -> GenerateReport:
 
 def _ingest_spec(state: RunState, name: str) -> IngestSpec:
     options = state.options
-    # A database made anew is another target: its ledger must not speak for the old one.
-    label = "".join(c if c.isalnum() else "-" for c in state.target or state.endpoint)
     folder = options.output_dir / "ledgers"
     folder.mkdir(exist_ok=True)
     return IngestSpec(
         endpoint=state.endpoint,
-        ledger=folder / f"{name}-{label}.jsonl",
+        ledger=ledger_in(folder, name, state.target or state.endpoint),
         concurrent=options.concurrent,
         batch_size=options.batch_size,
         processes=options.processes,

@@ -209,15 +209,20 @@ class Spool:
         self._journal.flush()
 
     def _count_good(self, found: Sequence[Progressed]) -> int:
-        """Return how many lines of the journal, from the first on, tell of memories that are whole."""
+        """Return how many lines of the journal, from the first on, tell of memories that are whole.
+
+        The hasher is then that of these memories.
+        """
         hasher, n_bytes = xxhash.xxh3_128(), 0
         with self.path.open("rb") as file:
             for number, at in enumerate(found):
+                self._hasher = hasher.copy()  # of what was good so far
                 while n_bytes < at.n_bytes and (data := file.read(min(_PIECE_BYTES, at.n_bytes - n_bytes))):
                     hasher.update(data)
                     n_bytes += len(data)
                 if (n_bytes, hasher.hexdigest()) != (at.n_bytes, at.digest):
                     return number
+        self._hasher = hasher
         return len(found)
 
     def _empty(self) -> None:
@@ -237,7 +242,6 @@ class Spool:
         n_bytes = 0
         with self.path.open("rb") as file:
             for rows, line in enumerate(file, 1):
-                self._hasher.update(line)
                 n_bytes += len(line)
                 named = _ID.match(line)
                 assert named is not None, "encode_memories begins each so"

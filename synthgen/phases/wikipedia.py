@@ -224,9 +224,8 @@ class _Run:
         counts, progress = self._counts, self._progress
         made = self._n_before + counts.hits + counts.embedded
         done = made if self._embedding else self._spool.at.rows
-        if feed.done:
-            expected = max(done, feed.n_articles * size // feed.done)
-            progress.total = min(expected, self._options.limit or expected)
+        if expected := feed.n_expected(size):
+            progress.total = max(done, expected)
         notes = [f"left out: {told}" if (told := describe_skipped(dict(feed.skipped))) else ""]
         notes.append(f"{counts.hits:,} out of the cache" if counts.hits else "")
         progress.update(done, "; ".join(filter(None, notes)))

@@ -102,7 +102,9 @@ def look_at(options: WikipediaOptions) -> Look:
     try:
         for article in feed:
             look.add(article)
-            _tell(progress, feed, source, options.limit)
+            if isinstance(source, ArticleSource) and (expected := feed.n_expected(source.size)):
+                progress.total = expected
+            progress.update(feed.n_articles)
         damage = None if isinstance(source, Ready) else reading.damage
     except SynthgenError as error:
         damage = error
@@ -110,10 +112,3 @@ def look_at(options: WikipediaOptions) -> Look:
     look.elapsed_s = time.monotonic() - started_s
     progress.finish(f"{look.n_articles:,} articles")
     return look
-
-
-def _tell(progress: Progress, feed: Feed, source: ArticleSource | Ready, limit: int | None) -> None:
-    if isinstance(source, ArticleSource) and feed.done:
-        expected = feed.n_articles * source.size // feed.done
-        progress.total = min(expected, limit or expected)
-    progress.update(feed.n_articles)

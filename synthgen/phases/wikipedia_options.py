@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthgen.errors import UsageError
+from synthgen.phases.deliver import ledger_in
 from synthgen.specs import DEFAULT_ENDPOINT, IngestSpec
 from synthgen.specs.checks import check_integer
 from synthgen.wiki.cutting import MAX_CHARACTERS
@@ -76,7 +77,7 @@ class WikipediaOptions:
         endpoint = self.target or DEFAULT_ENDPOINT
         return IngestSpec(
             endpoint=endpoint,
-            ledger=_ledger_in(folder, [target or endpoint, *self.spaces]),
+            ledger=ledger_in(folder, "ledger", target or endpoint, *self.spaces),
             concurrent=self.concurrent,
             batch_size=self.batch_size,
             spaces=self.spaces,
@@ -84,9 +85,3 @@ class WikipediaOptions:
             quiet=self.quiet,
             target=target,
         )
-
-
-def _ledger_in(folder: Path, names: list[str]) -> Path:
-    """Return the ledger of a database and its spaces: one made anew has another one."""
-    readable = ("".join(c if c.isalnum() else "-" for c in name) for name in names)
-    return folder / f"{'-'.join(['ledger', *readable])}.jsonl"

@@ -25,22 +25,23 @@ def n_written(output: Path, spool: Spool) -> int | None:
         about = read_document(about_path(output), "the document of a file of memories")
         if about.get("spool") == spool.digest and about.get("n_bytes") == output.stat().st_size:
             return int(about["n_memories"])
-    raise _taken("is there already", output)
+    raise taken(output)
 
 
-def check_room_for(output: Path, spool: Spool, limit: int | None) -> None:
-    """Raise InputError where ``limit`` memories (None: all) could not get the name ``output``: it is another
-    file's, or one of more memories.
+def check_room_for(output: Path, spool: Spool, limit: int | None) -> int | None:
+    """Return what :func:`n_written` does, where ``limit`` memories (None: all) can get the name ``output``.
+
+    Raises InputError where it is another file's, or one of more memories.
     """
     n_there = n_written(output, spool)
     if n_there is not None and limit is not None and n_there > limit:
-        raise _taken(f"already holds {n_there:,} memories of this source", output)
+        raise taken(output, f"already holds {n_there:,} memories of this source")
+    return n_there
 
 
 def publish(spool: Spool, output: Path, n_memories: int, about: Mapping[str, Any]) -> None:
     """Write the first ``n_memories`` of ``spool`` to ``output``, unless there; fewer are replaced."""
-    check_room_for(output, spool, n_memories)
-    if n_written(output, spool) == n_memories:
+    if check_room_for(output, spool, n_memories) == n_memories:
         return
     dimension = len(next(spool.blocks(1)).embeddings[0])
     with open_writer(output, dimension, n_memories) as writer:
@@ -49,5 +50,6 @@ def publish(spool: Spool, output: Path, n_memories: int, about: Mapping[str, Any
         writer.finish({"spool": spool.digest, "licence": LICENCE, **about})
 
 
-def _taken(what: str, output: Path) -> InputError:
+def taken(output: Path, what: str = "is there already") -> InputError:
+    """Return the error that the name ``output`` cannot be given to anything else."""
     return InputError(what, where=str(output), next_step="choose another --output, or remove that")

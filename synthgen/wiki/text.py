@@ -11,7 +11,7 @@ from synthgen.wiki.markup import hidden_names, strip_hidden
 from synthgen.wiki.plain import load_parser, read_plain
 from synthgen.wiki.rules import why_left_out
 from synthgen.wiki.templates import keeps_template
-from synthgen.wiki.tidy import clean_characters
+from synthgen.wiki.tidy import clean_line
 
 #: Of the rules that make a text of a page; kept with what was made by them.
 TEXT_VERSION = 1
@@ -32,7 +32,7 @@ def make_article(page: Page, site: Site, max_characters: int = MAX_CHARACTERS) -
     characters of it; raises InputError where the parser is not installed.
     """
     key = str(page.page_id)
-    title = " ".join(clean_characters(page.title).split())
+    title = clean_line(page.title)
     if reason := why_left_out(page):
         return Skipped(key, title, reason)
     try:
@@ -51,10 +51,8 @@ def _read_beginning(wikitext: str, title: str, site: Site, max_characters: int) 
         enough = 2 * max_characters + 2_000
         residue = strip_hidden(wikitext, hidden_names(site), keeps_template, whole=whole, enough=enough)
         body = read_plain(residue, title)
-        if (
-            len(residue) > enough and len(body) > 1
-        ):  # reading ended anywhere: behind the last whole sentence it goes on no more
-            body = cut(body, len(body) - 1)
+        if len(residue) > enough and len(body) > 1:
+            body = cut(body, len(body) - 1)  # reading ended anywhere: back to the last whole sentence
         if len(body) >= MIN_CHARACTERS:
             break
     return body

@@ -27,6 +27,7 @@ from synthgen.phases.datasets import encoding_of, make_dataset
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from synthgen.runtime.pool import Channel
 from synthgen.specs import FORMATS
+from tests.generated import flip
 from tests.outputs import encode
 from tests.processes import still_running
 
@@ -133,14 +134,6 @@ def test_interrupted_with_a_dead_worker_it_stops_clean(centroids: Path, tmp_path
     n_rows = 10_000  # fewer, to save time
     assert make(centroids, output, n_rows).rows_made < n_rows
     assert output.read_bytes() == whole(centroids, n_rows, name)
-
-
-def flip(path: Path, at: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 0x10]))
 
 
 @pytest.mark.parametrize("name", FORMATS)

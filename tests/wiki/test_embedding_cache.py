@@ -15,6 +15,7 @@ from synthgen.errors import InputError, ResourceError
 from synthgen.wiki.articles import Article
 from synthgen.wiki.embedding_cache import EmbeddingCache, article_key
 from synthgen.wiki.embedding_index import KEY_BYTES, KeyIndex
+from tests.generated import flip
 from tests.wiki.articles import DIMENSION, MODEL, make_article, make_articles, records
 
 HEAD_BYTES = 128
@@ -43,14 +44,6 @@ def found_in(folder: Path, n: int) -> np.ndarray:
 
 def file_of(folder: Path, suffix: str) -> Path:
     return next(folder.glob(f"*{suffix}"))
-
-
-def flip(path: Path, offset: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 1]))
 
 
 def test_serves_what_was_appended_bit_for_bit_and_nothing_else(tmp_path):
