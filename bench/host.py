@@ -19,7 +19,7 @@ _PACKAGES = (
     "orjson",
     "xxhash",
     "httptools",
-    "granian",
+    "uvloop",
     "psutil",
     "requests",
     "pyarrow",

@@ -40,7 +40,7 @@ def test_importing_costs_nothing() -> None:
 def test_opening_loads_no_client_and_no_fitting() -> None:
     code = (
         "import sys, synthgen; print(synthgen.open_dataset(count=5)[4].id); "
-        "print({'sklearn', 'scipy', 'pyarrow', 'requests', 'granian', 'psutil'} & set(sys.modules))"
+        "print({'sklearn', 'scipy', 'pyarrow', 'requests', 'uvloop', 'psutil'} & set(sys.modules))"
     )
     done = run("-c", code)
     assert done.stdout.startswith("syn-") and done.stdout.endswith("\nset()\n"), done

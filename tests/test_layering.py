@@ -40,7 +40,7 @@ THIRD_PARTY = {
     "specs": {"numpy"},
     "generate": {"numpy", "orjson"},
 }
-ONLY_HERE = {"psutil": "runtime", "sklearn": "model", "granian": "server", "threadpoolctl": "model"}
+ONLY_HERE = {"psutil": "runtime", "sklearn": "model", "uvloop": "server", "threadpoolctl": "model"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -70,7 +70,7 @@ def breaches(room: str, names: set[str]) -> list[str]:
             if room in ALLOWED and target not in ALLOWED[room] | free:
                 found.append(f"{room} imports {name}")
         elif top not in sys.stdlib_module_names and top != "synthgen":
-            elsewhere = ONLY_HERE.get(top, room) != room and (room, top) != ("phases", "granian")
+            elsewhere = ONLY_HERE.get(top, room) != room and (room, top) != ("phases", "uvloop")
             if elsewhere or top not in THIRD_PARTY.get(room, {top}):
                 found.append(f"{room} imports {name}")
     return found

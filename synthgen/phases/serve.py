@@ -9,7 +9,7 @@ from synthgen.specs import ServeSpec
 def serve(spec: ServeSpec) -> int:
     """Run the embedded server until it is told to stop; return the exit code."""
     try:
-        import granian  # noqa: F401
+        import uvloop  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "the embedded server needs the extra `server`",

@@ -16,6 +16,8 @@ MICROSECOND = timedelta(microseconds=1)
 
 Headers = list[tuple[str, str]]
 JSON_HEADERS: Headers = [("content-type", "application/json")]
+#: Where nothing more can be said on a connection.
+CLOSE: Headers = [("connection", "close")]
 TEXT_HEADERS: Headers = [("content-type", "text/plain; charset=utf-8")]
 
 _JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
@@ -100,6 +102,12 @@ def invalid_input(message: str) -> Refusal:
 def wrong_shape(message: str) -> Refusal:
     """Return the 422 for JSON whose types are not those of the request."""
     return text_refusal(422, f"Failed to deserialize the JSON body into the target type: {message}")
+
+
+def busy(what: str) -> Refusal:
+    """Return the 503 for what there is too much of at a time."""
+    headers = [*CLOSE, ("retry-after", "1")]
+    return refusal(503, "MEMORY_SYSTEM_ERROR", f"Too many large {what} at a time. Try again.", headers)
 
 
 def now_us() -> int:

@@ -5,20 +5,21 @@ Routes, fields and codes: Engram's wire, measured on orchard9/engram of 2025-11-
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 from synthgen.server.answers import (
     JSON_HEADERS,
     Answer,
     Refusal,
+    busy,
     json_answer,
     memory_not_found,
     refusal,
     wrong_shape,
 )
-from synthgen.server.closing import ClosedConnections
+from synthgen.server.connection import Gone
 from synthgen.server.exchange import Request, report
 from synthgen.server.likeness import Likeness
 from synthgen.server.misbehaving import MisbehavingStore, read_unordered, without_embedding
@@ -38,7 +39,7 @@ from synthgen.server.requests import (
 from synthgen.server.seeking import Seeking
 from synthgen.server.state import State
 from synthgen.server.status import health, metrics, prometheus, system_health
-from synthgen.server.traffic import Traffic
+from synthgen.server.traffic import SMALL_BYTES, Interrupted, Traffic
 
 _MEMORIES = "/api/v1/memories"
 _ONE_MEMORY = f"{_MEMORIES}/{{id}}"
@@ -48,24 +49,28 @@ SMALL_PAGE = 10
 _RETRY: list[tuple[str, str]] = [("retry-after", "1")]
 
 Handler = Callable[[Request], Awaitable[Answer | None]]
+Parser = Callable[[bytes, str | None], Memory]
 
 
 class App:
-    """RSGI application over one open :class:`State`."""
+    """What is served, over one open :class:`State`."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, traffic: Traffic) -> None:
         self._state = state
-        self._traffic = Traffic()
+        self._traffic = traffic
         self._quirks = state.quirks
         self._misbehaving = MisbehavingStore(state)
-        self._closed = ClosedConnections()
         self._read_piece = read_unordered if state.quirks.unordered_listing else read_piece
         seeking = Seeking(state)
+        #: What stores, by path, all by POST: the hot path, which has no task of its own.
+        self._stores: dict[str, Parser] = {
+            f"{_MEMORIES}/remember": parse_memory,
+            _MEMORIES: _parse_dropping if state.quirks.drop_embeddings else parse_simple_memory,
+            "/api/v1/episodes/remember": parse_episode,
+        }
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": show_page},
-            f"{_MEMORIES}/remember": {"POST": self._remember},
-            _MEMORIES: {"POST": self._remember_simply, "GET": self._list},
-            "/api/v1/episodes/remember": {"POST": self._remember_episode},
+            _MEMORIES: {"GET": self._list},
             f"{_MEMORIES}/recall": {"GET": Likeness(state, seeking).recall},
             f"{_MEMORIES}/search": {"GET": seeking.search},
             "/api/v1/complete": {"POST": seeking.complete},
@@ -83,62 +88,69 @@ class App:
     @property
     def routes(self) -> set[tuple[str, str]]:
         """Path, with ``{id}`` for what varies, and method of all that is served; HEAD goes where GET does."""
-        return {(path, method) for path, methods in self._routes.items() for method in methods}
+        read = {(path, method) for path, methods in self._routes.items() for method in methods}
+        return read | {(path, "POST") for path in self._stores}
 
-    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        """Answer one request; never raises."""
-        if self._quirks.close_after_413 and self._closed.cut(scope.client):
+    def serve(self, request: Request) -> None:
+        """Have ``request`` answered; never raises."""
+        parse = self._stores.get(request.path) if request.method == "POST" else None
+        if parse is None:
+            request.task = asyncio.get_running_loop().create_task(self._serve(request))
             return
-        request = Request(scope, protocol, self._traffic)
         try:
-            answer = await request.send_large(await self._answer(request))
+            memory = parse(request.json_body(), request.space)
+        except Refusal as refused:
+            request.answer(refused.answer)
+        except Exception as error:
+            request.answer(_failure(request, error))
+        else:
+            self._store(request, memory)
+
+    def _store(self, request: Request, memory: Memory) -> None:
+        body = remembered(memory)
+
+        def answer(error: Exception | None) -> None:
+            stored = Answer(201, JSON_HEADERS, body)
+            request.answer(stored if error is None else _failure(request, error))
+
+        if self._quirks.alter_stores:
+            self._misbehaving.store(memory, answer)
+        else:
+            self._state.writer.submit(memory, answer)
+
+    async def _serve(self, request: Request) -> None:
+        try:
+            answer = await self._answer(request)
+            if answer is not None and len(answer.body) > SMALL_BYTES and self._traffic.is_full:
+                raise busy("answers")
         except Refusal as refused:
             answer = refused.answer
-            if self._quirks.close_after_413 and answer.status == 413:
-                answer = await self._closed.refuse(scope, protocol, answer)
+        except Gone:
+            answer = None
+        except Interrupted as error:
+            report(request, error)
+            request.connection.abort()  # JSON that does not parse
+            answer = None
         except Exception as error:
             answer = _failure(request, error)
+        request.task = None  # they know each other
         if answer is not None:
-            request.send(answer)
+            request.answer(answer)
 
     async def _answer(self, request: Request) -> Answer | None:
-        methods = self._routes.get(request.path)
-        if methods is None:
+        methods = self._routes.get(request.path, {})
+        if not methods and request.path not in self._stores:
             if not request.path.startswith(f"{_MEMORIES}/"):
                 return Answer(404, [], b"")
             methods = self._routes[_ONE_MEMORY]
-        # A body is left out of answers to HEAD by the HTTP layer, which keeps their headers.
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
+            allowed += ["POST"] if request.path in self._stores else []
             return Answer(405, [("allow", ",".join(allowed))], b"")
         if self._quirks.early_ack_ms and request.method == "GET":
             await self._misbehaving.flush()  # what was acknowledged can be read, on the disk or not
         return await handler(request)
-
-    async def _remember(self, request: Request) -> Answer:
-        body = await request.json_body()
-        return await self._store(parse_memory(body, request.space))
-
-    async def _remember_simply(self, request: Request) -> Answer:
-        body = await request.json_body()
-        memory = parse_simple_memory(body, request.space)
-        if self._quirks.drop_embeddings:
-            memory = without_embedding(memory)
-        return await self._store(memory)
-
-    async def _remember_episode(self, request: Request) -> Answer:
-        body = await request.json_body()
-        return await self._store(parse_episode(body, request.space))
-
-    async def _store(self, memory: Memory) -> Answer:
-        if self._quirks.alter_stores:
-            await self._misbehaving.store(memory)
-            return Answer(201, JSON_HEADERS, remembered(memory))
-        durable = self._state.writer.store(memory)
-        body = remembered(memory)  # while the commit is under way
-        await durable
-        return Answer(201, JSON_HEADERS, body)
 
     async def _list(self, request: Request) -> Answer | None:
         page = self._page(request)
@@ -146,7 +158,7 @@ class App:
         if page.n_returned <= SMALL_PAGE:
             body = await self._state.read(self._read_piece, page, *pieces[0])
             return Answer(200, JSON_HEADERS, page_head() + body + page_tail(page))
-        await request.send_parts(self._parts(page, pieces))
+        await self._traffic.send(request, self._parts(page, pieces))
         return None
 
     async def _parts(self, page: Page, pieces: list[tuple[int, int]]) -> AsyncIterator[bytes]:
@@ -175,7 +187,7 @@ class App:
         )
 
     async def _memory(self, request: Request) -> Answer:
-        memory_id = request.path.removeprefix(f"{_MEMORIES}/")  # granian has decoded it
+        memory_id = request.path.removeprefix(f"{_MEMORIES}/")
         space = self._state.space(request.space)
         found = await self._state.read(find_memory, space, memory_id) if space else None
         if found is None:
@@ -187,7 +199,7 @@ class App:
         return json_answer({"spaces": [self._state.describe(space) for space in spaces]})
 
     async def _create_space(self, request: Request) -> Answer:
-        document = parse_object(await request.json_body())
+        document = parse_object(request.json_body())
         name = document.get("id")
         if type(name) is not str:
             raise wrong_shape("id: missing, or not a string")
@@ -213,6 +225,10 @@ class App:
 
     async def _prometheus(self, request: Request) -> Answer:
         return prometheus(self._state)
+
+
+def _parse_dropping(body: bytes, space: str | None) -> Memory:
+    return without_embedding(parse_simple_memory(body, space))
 
 
 def _failure(request: Request, error: Exception) -> Answer:

@@ -1,8 +1,4 @@
-"""The listening socket, and granian on it.
-
-granian binds with SO_REUSEPORT, which lets two servers share a port unnoticed, and cannot say which
-port it got for port 0. So the socket is bound here, without it, and handed over.
-"""
+"""The listening socket, and the connections that come of it."""
 
 from __future__ import annotations
 
@@ -12,32 +8,23 @@ import errno
 import ipaddress
 import resource
 import socket
-from typing import Any
-
-from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server as GranianServer
+from collections.abc import Callable
 
 from synthgen.errors import ResourceError
+from synthgen.server.connection import Connection
+from synthgen.server.exchange import Request
+from synthgen.server.traffic import Traffic
 from synthgen.specs import ServeSpec
 
 BACKLOG = 1_024
 #: How long a stop waits for requests under way.
 GRACE_S = 1.5
-
-#: Head of a request, in bytes: a vector of 768 doubles as a query parameter, percent-encoded, has 30,000.
-MAX_HEAD_BYTES = 128 * 1024
-#: Longest that a head takes to arrive, an idle connection's next one included; then it is closed.
-HEAD_TIMEOUT_S = 30
-#: Longest that a client leaves what was sent to it untaken; then its connection is closed.
-UNTAKEN_TIMEOUT_S = 60
+#: How often a stop looks whether they are finished.
+_LOOK_S = 0.01
 #: Connections at a time, as far as the limit of open files allows; more wait to be accepted.
 MAX_CONNECTIONS = 16_384
 #: Open files that are not connections: the database's, those of answers under way, the program's own.
 OTHER_FILES = 512
-
-_SOCKET_HOLDER: Any = SocketHolder  # its stub leaves out the constructor
 
 
 def bind(spec: ServeSpec) -> socket.socket:
@@ -53,10 +40,6 @@ def bind(spec: ServeSpec) -> socket.socket:
         with contextlib.ExitStack() as on_error:
             on_error.callback(listener.close)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Taken over by each connection: without it the last part of a long answer waits 40 ms.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; taken over, too
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_TIMEOUT_S * 1_000)
             listener.bind(address)
             listener.listen(BACKLOG)
             listener.setblocking(False)
@@ -103,47 +86,33 @@ def allow_connections() -> int:
     return max(1, min(MAX_CONNECTIONS, soft - min(OTHER_FILES, soft // 2)))
 
 
-class HttpServer(GranianServer):
-    """granian, embedded in the running loop, on a socket that is already bound."""
+class HttpServer:
+    """All connections of one listening socket, each request handed to ``serve``."""
 
-    def __init__(self, app: Any, listener: socket.socket) -> None:
-        super().__init__(
-            app,
-            interface=Interfaces.RSGI,
-            http=HTTPModes.http1,
-            websockets=False,
-            backlog=BACKLOG,
-            backpressure=allow_connections(),
-            http1_settings=HTTP1Settings(
-                header_read_timeout=HEAD_TIMEOUT_S * 1_000, max_buffer_size=MAX_HEAD_BYTES
-            ),
-            log_enabled=False,
-        )
+    def __init__(self, listener: socket.socket, traffic: Traffic, serve: Callable[[Request], None]) -> None:
         self._listener = listener
+        self._traffic = traffic
+        self._serve = serve
 
-    def _init_shared_socket(self) -> None:
-        # What granian itself does on systems without SO_REUSEPORT: one socket, made before the worker.
-        descriptor = self._listener.detach()  # granian closes it in the end
-        self._sfd: Any = descriptor
-        self._shd: Any = _SOCKET_HOLDER(descriptor, False, BACKLOG)
-        self._ssp = None
+    async def start(self) -> None:
+        """Take connections."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self._traffic, self._serve), sock=self._listener, backlog=BACKLOG
+        )
 
+    async def stop(self) -> None:
+        """Take no more, and return when what was under way is answered.
 
-async def run_http(app: Any, listener: socket.socket, started: asyncio.Event, stop: asyncio.Event) -> None:
-    """Serve ``app`` on ``listener`` until ``stop`` is set and what was under way is finished.
-
-    Requests that are not whole by ``GRACE_S`` after the stop are given up; nobody was told that they
-    are stored.
-    """
-    server = HttpServer(app, listener)
-    server.on_startup(started.set)
-    serving = asyncio.ensure_future(server.serve())
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    server.stop()  # type: ignore[no-untyped-call]
-    await asyncio.wait((serving,), timeout=GRACE_S)
-    if serving.done():
-        serving.result()
-    else:
-        serving.cancel()
+        Requests that are not whole by ``GRACE_S`` later are given up; nobody was told that they are stored.
+        """
+        self._server.close()
+        connections = self._traffic.connections
+        for connection in list(connections):
+            connection.shut()
+        deadline_s = self._traffic.now_s() + GRACE_S
+        while connections and self._traffic.now_s() < deadline_s:
+            await asyncio.sleep(_LOOK_S)
+        for connection in list(connections):
+            connection.abort()
+        await asyncio.sleep(0)

@@ -23,6 +23,7 @@ from synthgen.server.recall import Match
 from synthgen.server.requests import Memory
 from synthgen.server.state import State
 from synthgen.server.store import Space
+from synthgen.server.writer import Done
 from synthgen.specs import EMBEDDING_DIMENSION
 
 #: Cosine from which on two memories are near-duplicates.
@@ -59,9 +60,22 @@ class MisbehavingStore:
         self._known: dict[str, _Known] = {}
         self._held: list[_Change] = []
         self._applying = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def store(self, memory: Memory) -> None:
-        """Store ``memory``, or not; return when it is to be acknowledged. Raises what the commit raised."""
+    def store(self, memory: Memory, done: Done) -> None:
+        """Have ``memory`` stored, or not; ``done`` is called when it is to be acknowledged."""
+        task = asyncio.get_running_loop().create_task(self._store(memory))
+        self._tasks.add(task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                error = task.exception()
+                done(error if isinstance(error, Exception) else None)
+
+        task.add_done_callback(end)
+
+    async def _store(self, memory: Memory) -> None:
         async with self._locks[memory.space]:
             known = self._known.get(memory.space) or await self._load(memory.space)
             if self._quirks.slow_store_us:

@@ -86,7 +86,7 @@ class Seeking:
 
     async def complete(self, request: Request) -> Answer:
         """Answer POST /complete: the stored memories nearest to the known components of a vector."""
-        body = await request.json_body()
+        body = request.json_body()
         space_name = request.space
         cue = parse_cue(body)
         if space_name is None and cue.space is not None:

@@ -14,13 +14,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import uvloop
+
 from synthgen.errors import EXIT_OK, ResourceError
 from synthgen.runtime.files import FileLock, explain_os_errors, sync_folder, write_whole
 from synthgen.server.app import App
-from synthgen.server.listening import bind, endpoint_of, is_loopback, run_http
+from synthgen.server.listening import HttpServer, allow_connections, bind, endpoint_of, is_loopback
 from synthgen.server.quirks import Quirks, parse_quirks
 from synthgen.server.state import State
 from synthgen.server.store import DATABASE_NAME, explain_damage, prepare_database
+from synthgen.server.traffic import Traffic
 from synthgen.specs import ServeSpec
 
 LOCK_NAME = "server.lock"
@@ -49,7 +52,8 @@ def serve(spec: ServeSpec) -> int:
                 f"warning: misbehaves on purpose (--quirks {','.join(quirks.names)}):"
                 " do not trust what is stored"
             )
-        asyncio.run(_Service(spec, folder, endpoint_of(listener), quirks).run(database, listener))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_Service(spec, folder, endpoint_of(listener), quirks).run(database, listener))
     return EXIT_OK
 
 
@@ -106,7 +110,6 @@ class _Service:
         self._folder = folder
         self._endpoint = endpoint
         self._stop = asyncio.Event()
-        self._started = asyncio.Event()
 
     async def run(self, database: Path, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -114,16 +117,15 @@ class _Service:
             loop.add_signal_handler(number, self._stop.set)
         with explain_damage(database):
             state = State(database, loop, self._quirks)
-        app = App(state)
+        traffic = Traffic(allow_connections(), self._quirks.close_after_413)
+        app = App(state, traffic)
+        server = HttpServer(listener, traffic, app.serve)
         state.start()
         try:
-            serving = asyncio.ensure_future(run_http(app, listener, self._started, self._stop))
-            started = asyncio.ensure_future(self._started.wait())
-            await asyncio.wait((serving, started), return_when=asyncio.FIRST_COMPLETED)
-            started.cancel()
-            if not serving.done():
-                self._announce(loop)
-            await serving
+            await server.start()
+            self._announce(loop)
+            await self._stop.wait()
+            await server.stop()
             await app.settle()
         finally:
             try:

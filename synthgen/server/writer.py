@@ -34,7 +34,8 @@ MAX_COMPANY_S = 0.002
 IDLE_S = 0.2
 
 Future = asyncio.Future[Any]
-Stored = tuple[Memory, Future]
+#: Called in the loop's thread with None once a memory is durable, or with what went wrong.
+Done = Callable[[Exception | None], None]
 _STOP = None
 
 
@@ -76,7 +77,7 @@ class Writer:
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connect_writer(path)
         self._loop = loop
-        self._arrived: list[Stored] = []
+        self._arrived: list[tuple[Memory, Done]] = []
         self._patience: asyncio.TimerHandle | None = None
         #: Memories that are not answered yet, and the most that there were at a time, lately.
         self._n_waiting = 0
@@ -102,14 +103,18 @@ class Writer:
     def store(self, memory: Memory) -> Future:
         """Return a future that is done once ``memory`` is durable; raises what the commit raised."""
         future = self._loop.create_future()
-        self._arrived.append((memory, future))
+        self.submit(memory, lambda error: _settle(future, error))
+        return future
+
+    def submit(self, memory: Memory, done: Done) -> None:
+        """Have ``memory`` stored; ``done`` is called when it is durable, or is not stored."""
+        self._arrived.append((memory, done))
         self._n_waiting += 1
         self._crowd = max(self._crowd, self._n_waiting)
         if 2 * len(self._arrived) >= min(self._crowd, MAX_BATCH):
             self._hand_over()
         elif len(self._arrived) == 1:
             self._patience = self._loop.call_later(MAX_COMPANY_S, self._stop_waiting)
-        return future
 
     def _stop_waiting(self) -> None:
         self._crowd = self._n_waiting  # there are no longer as many as there were
@@ -189,9 +194,9 @@ class Writer:
         waiting = [wait.future for wait in self._index_waits]
         self._answer(_reject_all, waiting, RuntimeError("the server is stopping"))
 
-    def _collect(self) -> tuple[list[Stored], list[_Task]]:
+    def _collect(self) -> tuple[list[tuple[Memory, Done]], list[_Task]]:
         """Wait for work, then take all that has arrived."""
-        batch: list[Stored] = []
+        batch: list[tuple[Memory, Done]] = []
         tasks: list[_Task] = []
         try:
             job = self._next_job()
@@ -220,12 +225,12 @@ class Writer:
         else:
             tasks.append(job)
 
-    def _commit(self, batch: list[Stored]) -> None:
+    def _commit(self, batch: list[tuple[Memory, Done]]) -> None:
         try:
             self.on_commit(self._rows.commit([memory for memory, _ in batch], self.spaces))
         except Exception as error:  # the thread must live on: whatever happened, the requests get it
             self._note_failure(len(batch), error)
-            self._answer(self._settle, [future for _, future in batch], error)
+            self._answer(self._settle, batch, error)
             return
         counts = self.counts
         counts.n_commits += 1
@@ -233,17 +238,13 @@ class Writer:
         counts.largest_batch = max(counts.largest_batch, len(batch))
         counts.last_error = ""
         self._texts_lag = True
-        self._answer(self._settle, [future for _, future in batch], None)
+        self._answer(self._settle, batch, None)
 
-    def _settle(self, futures: list[Future], error: Exception | None) -> None:
+    def _settle(self, batch: list[tuple[Memory, Done]], error: Exception | None) -> None:
         """Tell those who wait, in the loop's thread."""
-        self._n_waiting -= len(futures)
-        if error is not None:
-            _reject_all(futures, error)
-            return
-        for future in futures:
-            if not future.done():
-                future.set_result(None)
+        self._n_waiting -= len(batch)
+        for _, done in batch:
+            done(error)
 
     def _fail(self, futures: list[Future], error: Exception) -> None:
         self._note_failure(len(futures), error)
@@ -313,6 +314,13 @@ class Writer:
             self._loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:  # the loop is closed: nobody is left to be told
             return
+
+
+def _settle(future: Future, error: Exception | None) -> None:
+    if error is None:
+        _resolve(future, None)
+    else:
+        _reject_all([future], error)
 
 
 def _resolve(future: Future, result: Any) -> None:

@@ -93,7 +93,7 @@ def test_ratios_are_to_the_best_of_the_peer() -> None:
 
 
 def test_delivery(tmp_path: Path) -> None:
-    pytest.importorskip("granian")
+    pytest.importorskip("uvloop")
     _, document = bench(tmp_path / "out", "delivery", "--rows", "300")
     by_target = {m["target"]: m for m in document["measurements"]}
     assert {target: m["rows"] for target, m in by_target.items()} == {"embedded": 300, "sink": 300}
@@ -101,7 +101,7 @@ def test_delivery(tmp_path: Path) -> None:
 
 
 def test_memory(tmp_path: Path) -> None:
-    pytest.importorskip("granian")
+    pytest.importorskip("uvloop")
     _, document = bench(tmp_path / "out", "memory", "--rows", "1")
     peaks = {m["part"]: m["peak_bytes"] for m in document["measurements"]}
     assert peaks.keys() == {"generate", "ingest", "verify", "server"}

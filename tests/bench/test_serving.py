@@ -20,7 +20,7 @@ from bench.vectorset import SHIFT, law_queries
 from synthgen.errors import ResourceError, SynthgenError, TargetError, UsageError
 from tests.bench.test_bench import bench
 
-pytest.importorskip("granian")
+pytest.importorskip("uvloop")
 
 N_ROWS = 150
 

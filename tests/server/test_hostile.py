@@ -61,12 +61,12 @@ def _normal_client_is_served(server: ServerProcess) -> None:
         b"5\r\n" + GOOD + b"\r\n0\r\n\r\n",
         b"7fffffff\r\n" + GOOD,
         b"fffffffffffffffff\r\n" + GOOD + b"\r\n0\r\n\r\n",
-        SIZE[:-2] + b";" + b"a" * 200_000 + b"\r\n" + GOOD + b"\r\n0\r\n\r\n",
+        SIZE[:-2] + b";" + b"a" * 5_000_000 + b"\r\n" + GOOD + b"\r\n0\r\n\r\n",
     ],
 )
 def test_chunks_that_lie_store_nothing(server: ServerProcess, chunks: bytes) -> None:
     answer = exchange(server.port, head(CHUNKED) + chunks, end=True)
-    assert status(answer) in (0, 400)
+    assert status(answer) in (0, 400, 413)
     assert b" 201 " not in answer
     with Client(server.port) as client:
         assert client.count("lies") == 0
@@ -279,7 +279,7 @@ def test_slow_senders_are_given_up_and_hinder_nobody(busy_server: ServerProcess)
     large = head("Content-Length: 2000000") + b'{"content":"' + b"x" * 1_900_000
     with contextlib.ExitStack() as stack, _bounded(busy_server, 250 * MEGABYTE):
         slow = (
-            [_slow(port, b"G", b"E") for _ in range(20)]
+            [_slow(port, b"GET /", b"a") for _ in range(20)]
             + [_slow(port, b"GET /health HTTP/1.1\r\n", b"a: b\r\n") for _ in range(20)]
             + [_slow(port, head("Content-Length: 1000"), b" ") for _ in range(20)]
             + [_slow(port, head(CHUNKED), b"1\r\n \r\n") for _ in range(20)]

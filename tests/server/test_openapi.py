@@ -12,6 +12,7 @@ from synthgen.server.app import App
 from synthgen.server.openapi import document
 from synthgen.server.state import State
 from synthgen.server.store import prepare_database
+from synthgen.server.traffic import Traffic
 from tests.server.client import LIST, REMEMBER, Client, Reply, numbers, vectors
 from tests.server.conformance import Conformance
 from tests.serverproc import ServerProcess
@@ -43,7 +44,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
         state = State(database, asyncio.get_running_loop())
         state.start()
         try:
-            return App(state).routes
+            return App(state, Traffic(1)).routes
         finally:
             state.close()
 
