@@ -2,6 +2,8 @@
 
 import json
 import struct
+from collections.abc import Callable
+from decimal import Decimal
 
 import numpy as np
 import orjson
@@ -97,8 +99,27 @@ def test_numbers_as_programs_write_them(number: float, digits: int) -> None:
             assert struct.pack("<f", found[1]) == struct.pack("<f", orjson.loads(text))
 
 
-def test_six_decimals_take_the_short_way() -> None:
-    assert read(in_body("0.123456, -0.000001,1"), 3) is not None
+@given(st.floats(-1, 1, width=32), st.integers(12, 30))
+@settings(max_examples=300, deadline=None)
+def test_numbers_close_to_the_middle_of_two_floats(number: float, digits: int) -> None:
+    middle = (Decimal(number) + Decimal(float(np.nextafter(np.float32(number), np.float32(2))))) / 2
+    for text in (format(middle, "f")[:digits], f"{middle:.{digits}f}"):
+        found = read(in_body(f"1, {text}"), 2) if text[-1].isdigit() else None
+        if found is not None:
+            assert struct.pack("<f", found[1]) == struct.pack("<f", orjson.loads(text))
+
+
+@pytest.mark.parametrize(
+    "write", [repr, "{:.6f}".format, "{:.8e}".format, lambda x: repr(np.float32(x).item())]
+)
+def test_numbers_as_clients_write_them_take_the_short_way(write: Callable[[float], str]) -> None:
+    texts = [write(x) for x in np.random.default_rng(7).normal(0, 0.04, 20_000).tolist()]
+    found = read(in_body(", ".join(texts)), len(texts))
+    assert found is not None
+    assert (
+        np.array(found, np.float32).tobytes()
+        == np.array([float(text) for text in texts]).astype(np.float32).tobytes()
+    )
 
 
 @given(st.integers(0, len(ARRAY) + 40), st.binary(max_size=3))
