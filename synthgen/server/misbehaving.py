@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.server.gathering import Done
 from synthgen.server.reading import Page, Readers, encode_listed
 from synthgen.server.recall import Match
 from synthgen.server.requests import Memory
 from synthgen.server.state import State
 from synthgen.server.store import Space
-from synthgen.server.writer import Done
 from synthgen.specs import EMBEDDING_DIMENSION
 
 #: Cosine from which on two memories are near-duplicates.

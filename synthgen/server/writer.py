@@ -1,10 +1,6 @@
-"""The writer: one thread that turns requests into group commits, and says when they are on the disk.
+"""The writer: one thread that turns groups of memories into commits, and says when they are on the disk.
 
-Memories are handed to the thread in groups: at once when half of those that lately waited at a time
-have come (the other half is in the commit under way), and after two milliseconds in any case. Where
-one client stores one memory after the other, half of one is there at once.
-
-A future is resolved after SQLite's commit returned, which with ``synchronous = FULL`` is after the log
+Those who wait are told after SQLite's commit returned, which with ``synchronous = FULL`` is after the log
 was synced. In idle moments, and when a search waits for it, the same thread brings the full-text index
 up to date, a small piece at a time.
 """
@@ -21,21 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthgen.server.gathering import MAX_BATCH, Arrivals, Done, Gathering
 from synthgen.server.requests import DEFAULT_SPACE, Memory
 from synthgen.server.rows import RowWriter, insert_space
 from synthgen.server.store import Space, connect_writer, load_spaces
 from synthgen.server.texts import TextIndex
 
-#: Memories after which a commit takes no more: bounds its time, and what the largest bodies can hold.
-MAX_BATCH = 256
-#: Longest that a memory waits for company, while more keep arriving.
-MAX_COMPANY_S = 0.002
 #: Quiet time after which the text index is worked on.
 IDLE_S = 0.2
 
 Future = asyncio.Future[Any]
-#: Called in the loop's thread with None once a memory is durable, or with what went wrong.
-Done = Callable[[Exception | None], None]
 _STOP = None
 
 
@@ -77,12 +68,8 @@ class Writer:
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connect_writer(path)
         self._loop = loop
-        self._arrived: list[tuple[Memory, Done]] = []
-        self._patience: asyncio.TimerHandle | None = None
-        #: Memories that are not answered yet, and the most that there were at a time, lately.
-        self._n_waiting = 0
-        self._crowd = 0
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._gathering = Gathering(loop, self._queue.put)
         self._index_waits: list[_IndexWait] = []
         self._stopping = False
         self._texts_lag = True  # until seen otherwise; the sum over all spaces is not for every commit
@@ -108,25 +95,7 @@ class Writer:
 
     def submit(self, memory: Memory, done: Done) -> None:
         """Have ``memory`` stored; ``done`` is called when it is durable, or is not stored."""
-        self._arrived.append((memory, done))
-        self._n_waiting += 1
-        self._crowd = max(self._crowd, self._n_waiting)
-        if 2 * len(self._arrived) >= min(self._crowd, MAX_BATCH):
-            self._hand_over()
-        elif len(self._arrived) == 1:
-            self._patience = self._loop.call_later(MAX_COMPANY_S, self._stop_waiting)
-
-    def _stop_waiting(self) -> None:
-        self._crowd = self._n_waiting  # there are no longer as many as there were
-        self._hand_over()
-
-    def _hand_over(self) -> None:
-        """Give what has arrived to the thread."""
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        self._queue.put(self._arrived)
-        self._arrived = []
+        self._gathering.add(memory, done)
 
     def create_space(self, name: str) -> Future:
         """Return a future for the :class:`Space` called ``name``, made durably if it is new."""
@@ -177,7 +146,7 @@ class Writer:
 
     def close(self) -> None:
         """Commit what is queued, copy the log into the database, close it; blocks until then."""
-        self._queue.put(self._arrived)
+        self._gathering.finish()
         self._queue.put(_STOP)
         self._thread.join()
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -194,9 +163,9 @@ class Writer:
         waiting = [wait.future for wait in self._index_waits]
         self._answer(_reject_all, waiting, RuntimeError("the server is stopping"))
 
-    def _collect(self) -> tuple[list[tuple[Memory, Done]], list[_Task]]:
+    def _collect(self) -> tuple[Arrivals, list[_Task]]:
         """Wait for work, then take all that has arrived."""
-        batch: list[tuple[Memory, Done]] = []
+        batch: Arrivals = []
         tasks: list[_Task] = []
         try:
             job = self._next_job()
@@ -225,12 +194,12 @@ class Writer:
         else:
             tasks.append(job)
 
-    def _commit(self, batch: list[tuple[Memory, Done]]) -> None:
+    def _commit(self, batch: Arrivals) -> None:
         try:
             self.on_commit(self._rows.commit([memory for memory, _ in batch], self.spaces))
         except Exception as error:  # the thread must live on: whatever happened, the requests get it
             self._note_failure(len(batch), error)
-            self._answer(self._settle, batch, error)
+            self._answer(self._gathering.settle, batch, error)
             return
         counts = self.counts
         counts.n_commits += 1
@@ -238,13 +207,7 @@ class Writer:
         counts.largest_batch = max(counts.largest_batch, len(batch))
         counts.last_error = ""
         self._texts_lag = True
-        self._answer(self._settle, batch, None)
-
-    def _settle(self, batch: list[tuple[Memory, Done]], error: Exception | None) -> None:
-        """Tell those who wait, in the loop's thread."""
-        self._n_waiting -= len(batch)
-        for _, done in batch:
-            done(error)
+        self._answer(self._gathering.settle, batch, None)
 
     def _fail(self, futures: list[Future], error: Exception) -> None:
         self._note_failure(len(futures), error)
