@@ -8,6 +8,8 @@ other, half of one is there at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Callable
 
 from synthgen.server.requests import Memory
@@ -33,11 +35,14 @@ class Gathering:
         #: Memories that are not answered yet, and the most that there were at a time, lately.
         self._n_waiting = 0
         self._crowd = 0
+        self._finished: deque[tuple[Arrivals, Exception | None]] = deque()
 
     def add(self, memory: Memory, done: Done) -> None:
         """Take one more; ``done`` is for whoever gets the group to call."""
         self._arrived.append((memory, done))
         self._n_waiting += 1
+        if self._finished:  # before more is read: what the loop was told to call waits for all that is there
+            self._tell()
         self._crowd = max(self._crowd, self._n_waiting)
         if 2 * len(self._arrived) >= min(self._crowd, MAX_BATCH):
             self.finish()
@@ -56,8 +61,19 @@ class Gathering:
         arrived, self._arrived = self._arrived, []
         self._hand_over(arrived)
 
-    def settle(self, group: Arrivals, error: Exception | None) -> None:
-        """Tell those who wait for ``group`` that it is durable, or what went wrong."""
-        self._n_waiting -= len(group)
-        for _, done in group:
-            done(error)
+    def settled(self, group: Arrivals, error: Exception | None) -> None:
+        """``group`` is durable, or what went wrong; called by the thread that stored it."""
+        self._finished.append((group, error))
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        """Tell those who wait for groups that are finished."""
+        while self._finished:
+            group, error = self._finished.popleft()
+            self._n_waiting -= len(group)
+            for _, done in group:
+                try:
+                    done(error)
+                except Exception as problem:  # the others are to be told all the same
+                    self._loop.call_exception_handler({"message": "telling of a commit", "exception": problem})

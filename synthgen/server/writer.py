@@ -199,7 +199,7 @@ class Writer:
             self.on_commit(self._rows.commit([memory for memory, _ in batch], self.spaces))
         except Exception as error:  # the thread must live on: whatever happened, the requests get it
             self._note_failure(len(batch), error)
-            self._answer(self._gathering.settle, batch, error)
+            self._gathering.settled(batch, error)
             return
         counts = self.counts
         counts.n_commits += 1
@@ -207,7 +207,7 @@ class Writer:
         counts.largest_batch = max(counts.largest_batch, len(batch))
         counts.last_error = ""
         self._texts_lag = True
-        self._answer(self._gathering.settle, batch, None)
+        self._gathering.settled(batch, None)
 
     def _fail(self, futures: list[Future], error: Exception) -> None:
         self._note_failure(len(futures), error)
