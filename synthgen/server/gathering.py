@@ -76,4 +76,4 @@ class Gathering:
                 try:
                     done(error)
                 except Exception as problem:  # the others are to be told all the same
-                    self._loop.call_exception_handler({"message": "telling of a commit", "exception": problem})
+                    self._loop.call_exception_handler({"message": "answer to a commit", "exception": problem})
