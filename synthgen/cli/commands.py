@@ -50,7 +50,13 @@ def run_serve(flags: argparse.Namespace) -> int:
     from synthgen.phases.serve import serve
 
     spec = ServeSpec(
-        flags.data_dir, flags.host, flags.port, flags.stop_on_stdin_eof, flags.json, quirks=flags.quirks
+        flags.data_dir,
+        flags.host,
+        flags.port,
+        flags.stop_on_stdin_eof,
+        flags.json,
+        quirks=flags.quirks,
+        require_key=flags.require_key,
     )
     return serve(spec)
 

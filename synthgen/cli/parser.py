@@ -79,6 +79,11 @@ def _add_serve(parsers: Any) -> None:
     parser.add_argument(
         "--data-dir", type=named_path, required=True, help="the database's folder, made if missing"
     )
+    parser.add_argument(
+        "--require-key",
+        action="store_true",
+        help="answer only who sends the key in the environment variable SYNTHGEN_API_KEY",
+    )
     parser.add_argument("--stop-on-stdin-eof", action="store_true", help="stop when standard input ends")
     parser.add_argument(
         "--quirks",

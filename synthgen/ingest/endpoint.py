@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from synthgen.errors import TargetError, UsageError
+from synthgen.specs import API_KEY_VARIABLE, check_api_key
 
-#: Holds the bearer token, if the database wants one; read where it is sent, never passed on or logged.
-API_KEY_VARIABLE = "SYNTHGEN_API_KEY"
 _EXAMPLE = "give it like http://127.0.0.1:7432"
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
@@ -82,9 +81,5 @@ def _problem_of(parts: SplitResult) -> str:
 
 def bearer_header() -> dict[str, str]:
     """Return the Authorization header, or nothing when no token is set; raise UsageError on a bad one."""
-    token = os.environ.get(API_KEY_VARIABLE, "").strip()
-    if not token:
-        return {}
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError(f"{API_KEY_VARIABLE} holds characters that no header may hold")
-    return {"Authorization": f"Bearer {token}"}
+    token = check_api_key(os.environ.get(API_KEY_VARIABLE, ""))
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -22,6 +22,7 @@ from synthgen.errors import TargetError
 from synthgen.ingest.client import Client, never
 from synthgen.ingest.endpoint import parse_endpoint
 from synthgen.ingest.engram import SPACE_HEADER
+from synthgen.ingest.notice import say
 from synthgen.ingest.retry import RETRY_STATUSES, RetryPolicy
 
 #: How long a first contact may take: an endpoint that takes connections and is silent is no database.
@@ -62,8 +63,8 @@ class Health:
 def check_health(endpoint: str, *, cancelled: Callable[[], bool] = never) -> Health:
     """Return the health of the database at ``endpoint``; raise TargetError when it is none of Engram's kind.
 
-    An unhealthy server (503) is reported as such, not raised: it may still recover. One that is silent is
-    given up after half a minute.
+    An unhealthy server (503) is reported as such and told of once, not raised: it may still recover. One
+    that is silent is given up after half a minute.
     """
     with _first_contact(endpoint, frozenset(), cancelled) as client:
         answer = client.get("/health")
@@ -74,7 +75,14 @@ def check_health(endpoint: str, *, cancelled: Callable[[], bool] = never) -> Hea
             where=parse_endpoint(endpoint).url,
             next_step="check --endpoint; `synthgen serve` starts a compatible server",
         )
+    if document.get("status") == "unhealthy":
+        _tell_unhealthy(parse_endpoint(endpoint).url)
     return Health(str(document.get("status")), "engram", str(document.get("version", "")), document)
+
+
+@lru_cache(maxsize=64)
+def _tell_unhealthy(url: str) -> None:
+    say(f"{url}: the database says that it is unhealthy: it may be damaged, or unable to store; see its log")
 
 
 def count_hint(endpoint: str, space: str | None = None) -> int:

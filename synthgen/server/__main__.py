@@ -19,6 +19,7 @@ def main() -> int:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
+    parser.add_argument("--require-key", action="store_true", help="the one in SYNTHGEN_API_KEY")
     parser.add_argument("--stop-on-stdin-eof", action="store_true", help="stop when standard input ends")
     parser.add_argument("--json", action="store_true", dest="as_json")
     parser.add_argument("--quirks", metavar="NAME[,NAME]", help="misbehave as Engram was measured to")
@@ -32,6 +33,7 @@ def main() -> int:
                 flags.stop_on_stdin_eof,
                 flags.as_json,
                 flags.quirks,
+                flags.require_key,
             )
         )
     except SynthgenError as error:

@@ -32,6 +32,8 @@ _CONTEXTS = {
     "MEMORY_NOT_FOUND": "Memory retrieval failed - the requested memory may have been forgotten or "
     "never encoded. Try a broader search query.",
     "BAD_REQUEST": "The request has a parameter that the server cannot take.",
+    "UNAUTHORIZED": "The server was started to answer those who have its key, and the request has none.",
+    "FORBIDDEN": "The server was started to answer those who have its key, and the request has another one.",
     "MEMORY_SYSTEM_ERROR": "The memory system encountered an internal error. "
     "Cognitive processes may be temporarily disrupted.",
     "MEMORY_VALIDATION_ERROR": "Memory content validation failed. "
@@ -42,6 +44,8 @@ _GUIDANCE = {
     "Think about what makes this memory important.",
     "MEMORY_NOT_FOUND": "Try different recall cues - memories are often accessible through "
     "alternative pathways.",
+    "UNAUTHORIZED": "Ask whoever runs this server for its key.",
+    "FORBIDDEN": "Ask whoever runs this server for its key.",
 }
 _DEFAULT_GUIDANCE = "Review the memory system documentation for guidance on proper operations."
 

@@ -38,7 +38,7 @@ from synthgen.server.requests import (
 )
 from synthgen.server.seeking import Seeking
 from synthgen.server.state import State
-from synthgen.server.status import health, metrics, prometheus, system_health
+from synthgen.server.status import health, metrics, prometheus, ruin_of, system_health, tells_damage
 from synthgen.server.traffic import SMALL_BYTES, Interrupted, Traffic
 
 _MEMORIES = "/api/v1/memories"
@@ -59,6 +59,8 @@ class App:
         self._state = state
         self._traffic = traffic
         self._quirks = state.quirks
+        #: Why the store can no longer be trusted or used; once known, it holds as long as this server runs.
+        self._ruin = ""
         self._misbehaving = MisbehavingStore(state)
         self._read_piece = read_unordered if state.quirks.unordered_listing else read_piece
         seeking = Seeking(state)
@@ -102,7 +104,7 @@ class App:
         except Refusal as refused:
             request.answer(refused.answer)
         except Exception as error:
-            request.answer(_failure(request, error))
+            request.answer(self._failure(request, error))
         else:
             self._store(request, memory)
 
@@ -111,7 +113,7 @@ class App:
 
         def answer(error: Exception | None) -> None:
             stored = Answer(201, JSON_HEADERS, body)
-            request.answer(stored if error is None else _failure(request, error))
+            request.answer(stored if error is None else self._failure(request, error))
 
         if self._quirks.alter_stores:
             self._misbehaving.store(memory, answer)
@@ -128,11 +130,12 @@ class App:
         except Gone:
             answer = None
         except Interrupted as error:
+            self._note_damage(error.__cause__)
             report(request, error)
             request.connection.abort()  # JSON that does not parse
             answer = None
         except Exception as error:
-            answer = _failure(request, error)
+            answer = self._failure(request, error)
         request.task = None  # they know each other
         if answer is not None:
             request.answer(answer)
@@ -211,14 +214,28 @@ class App:
         if self._quirks.early_ack_ms:
             await self._misbehaving.flush()
 
+    def _failure(self, request: Request, error: Exception) -> Answer:
+        """Return the answer to what is not the client's fault, and say it on stderr."""
+        self._note_damage(error)
+        report(request, error)
+        if isinstance(error, sqlite3.Error):
+            return _store_failure(error).answer
+        return refusal(500, "MEMORY_SYSTEM_ERROR", f"internal error ({type(error).__name__})").answer
+
+    def _note_damage(self, error: BaseException | None) -> None:
+        if tells_damage(error):
+            self._ruin = self._ruin or f"{type(error).__name__}: {error}"
+
     async def _health(self, request: Request) -> Answer:
-        return health(self._state)
+        self._ruin = self._ruin or ruin_of(self._state)
+        return health(self._state, self._ruin)
 
     async def _alive(self, request: Request) -> Answer:
         return Answer(200, [], b"")
 
     async def _system_health(self, request: Request) -> Answer:
-        return system_health(self._state, request.query.get("space"))
+        self._ruin = self._ruin or ruin_of(self._state)
+        return system_health(self._state, request.query.get("space"), self._ruin)
 
     async def _metrics(self, request: Request) -> Answer:
         return metrics(self._state)
@@ -231,23 +248,14 @@ def _parse_dropping(body: bytes, space: str | None) -> Memory:
     return without_embedding(parse_simple_memory(body, space))
 
 
-def _failure(request: Request, error: Exception) -> Answer:
-    """Return the answer to what is not the client's fault, and say it on stderr."""
-    report(request, error)
-    if isinstance(error, sqlite3.Error):
-        return _store_failure(error).answer
-    return refusal(500, "MEMORY_SYSTEM_ERROR", f"internal error ({type(error).__name__})").answer
-
-
 def _store_failure(error: sqlite3.Error) -> Refusal:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if tells_damage(error):
         return refusal(
             500,
             "MEMORY_SYSTEM_ERROR",
             f"The database is damaged ({error}). Stop the server, restore a backup.",
         )
-    if name == "SQLITE_FULL":
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
         return refusal(
             507,
             "MEMORY_SYSTEM_ERROR",

@@ -47,7 +47,15 @@ DISCARD_TIMEOUT_S = 10.0
 
 #: What is looked at; of a repeated one the first counts.
 _KNOWN_HEADERS = frozenset(
-    (b"content-length", b"content-type", b"expect", b"if-none-match", b"transfer-encoding", b"x-memory-space")
+    (
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"if-none-match",
+        b"transfer-encoding",
+        b"x-memory-space",
+    )
 )
 
 

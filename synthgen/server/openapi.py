@@ -21,6 +21,8 @@ _DESCRIPTION = """\
 Engram's HTTP interface over one SQLite file. A memory is on disk before its 201 leaves; the same id
 replaces. The space of a request is that of the header `X-Memory-Space`, else of `?space=`, else of the
 body's `memory_space_id`, else `default`; storing makes it. HEAD answers what GET does, without the body.
+A server that was started to require its key answers everything without it by 401, also paths that are not
+named here; open to all are `/`, `/health` and `/health/alive`. Any other server passes over keys.
 """
 _JSON = "application/json"
 _TEXT = "text/plain"
@@ -31,6 +33,8 @@ _PLAIN = {_TEXT: {"schema": STRING}}
 _REFUSALS: dict[int, tuple[str, dict[str, Any]]] = {
     304: ("What the client has is what there is", {}),
     400: ("A value that cannot be taken; in plain text: broken JSON or parameters", _ERROR | _PLAIN),
+    401: ("The server requires its key, and none was sent", _ERROR),
+    403: ("The key that was sent is not the server's", _ERROR),
     404: ("No such memory in this space", _ERROR),
     408: ("The body was not whole in time; the connection is closed", _PLAIN),
     413: ("The body has more than 2 MB; the connection is closed", _PLAIN),
@@ -40,6 +44,17 @@ _REFUSALS: dict[int, tuple[str, dict[str, Any]]] = {
     503: ("The store failed, or too much is under way; nothing was stored", _ERROR),
     507: ("The disk is full; nothing was stored", _ERROR),
 }
+_KEYED = (401, 403)
+_BEARER = "bearer"
+_SECURITY_SCHEMES = {
+    _BEARER: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "engram_key_<id>_<secret>",
+        "description": "The key, where the server was started to require one.",
+    }
+}
+_CHALLENGE = {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
 _READ = (400, 500, 503)
 _BODY = (400, 408, 413, 415, 422, 500, 503)
 _WRITE = (*_BODY, 507)
@@ -83,7 +98,8 @@ _ID = {"name": "id", "in": "path", "required": True, "schema": STRING | {"minLen
 class Operation:
     """One route and method; ``answer`` and ``request`` are names of schemas.
 
-    Without ``answer`` the success has no body, unless ``media_type`` says another.
+    Without ``answer`` the success has no body, unless ``media_type`` says another. ``needs_key``: where the
+    server was started to require one. ``unusable``: what a 503 says that is an answer like the good one.
     """
 
     name: str
@@ -95,6 +111,8 @@ class Operation:
     refusals: tuple[int, ...] = ()
     media_type: str = _JSON
     schema: Schema | None = None
+    needs_key: bool = True
+    unusable: str = ""
 
 
 def _storing(name: str, summary: str, request: str) -> Operation:
@@ -105,7 +123,14 @@ _OPENAPI = Operation("openapi", "This document", schema={"type": "object"})
 
 OPERATIONS: dict[str, dict[str, Operation]] = {
     "/": {
-        "GET": Operation("page", "A page for people", refusals=(304,), media_type="text/html", schema=STRING)
+        "GET": Operation(
+            "page",
+            "A page for people",
+            refusals=(304,),
+            media_type="text/html",
+            schema=STRING,
+            needs_key=False,
+        )
     },
     "/api/v1/memories/remember": {"POST": _storing("remember", "Store a memory", "RememberRequest")},
     "/api/v1/memories": {
@@ -147,8 +172,17 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "GET": Operation("listSpaces", "All spaces", 200, "Spaces", refusals=(503,)),
         "POST": Operation("createSpace", "Make a space", 201, "Space", "SpaceRequest", [], _WRITE),
     },
-    "/health": {"GET": Operation("health", "How the server is", 200, "Health")},
-    "/health/alive": {"GET": Operation("alive", "Nothing but 200")},
+    "/health": {
+        "GET": Operation(
+            "health",
+            "How the server is",
+            200,
+            "Health",
+            needs_key=False,
+            unusable="The same of a server whose store is damaged, or which cannot write any more",
+        )
+    },
+    "/health/alive": {"GET": Operation("alive", "Nothing but 200", needs_key=False)},
     "/api/v1/system/health": {
         "GET": Operation(
             "systemHealth", "How each space is", 200, "SystemHealth", None, _SPACE[1:], (400, 503)
@@ -172,7 +206,7 @@ def document() -> dict[str, Any]:
             path: {method.lower(): _described(path, operation) for method, operation in methods.items()}
             for path, methods in OPERATIONS.items()
         },
-        "components": {"schemas": schemas()},
+        "components": {"schemas": schemas(), "securitySchemes": _SECURITY_SCHEMES},
     }
 
 
@@ -187,11 +221,15 @@ def _described(path: str, operation: Operation) -> dict[str, Any]:
     if operation.request is not None:
         content = {_JSON: {"schema": ref(operation.request)}}
         described["requestBody"] = {"required": True, "content": content}
-    for status in operation.refusals:
+    responses = described["responses"]
+    for status in (*operation.refusals, *(_KEYED if operation.needs_key else ())):
         text, content = _REFUSALS[status]
-        described["responses"][str(status)] = {"description": text} | (
-            {"content": content} if content else {}
-        )
+        responses[str(status)] = {"description": text} | ({"content": content} if content else {})
+    if operation.needs_key:
+        described["security"] = [{_BEARER: []}, {}]  # {}: without, where the server requires none
+        responses["401"]["headers"] = _CHALLENGE
+    if operation.unusable:
+        responses["503"] = _success(operation) | {"description": operation.unusable}
     return described
 
 

@@ -18,6 +18,7 @@ import uvloop
 
 from synthgen.errors import EXIT_OK, ResourceError
 from synthgen.runtime.files import FileLock, explain_os_errors, sync_folder, write_whole
+from synthgen.server.access import Guard, read_key
 from synthgen.server.app import App
 from synthgen.server.listening import HttpServer, allow_connections, bind, endpoint_of, is_loopback
 from synthgen.server.quirks import Quirks, parse_quirks
@@ -28,6 +29,14 @@ from synthgen.specs import ServeSpec
 
 LOCK_NAME = "server.lock"
 RECORD_NAME = "server.json"
+#: What is said where others than this machine can connect.
+_WITHOUT_KEY = (
+    "anybody who can reach this machine can read and write: there is no authentication (see --require-key)"
+)
+_WITH_KEY = (
+    "the key and all memories travel unencrypted: whoever can listen on the network can read and use them;"
+    " put a proxy that ends TLS before it"
+)
 
 
 def serve(spec: ServeSpec) -> int:
@@ -38,22 +47,23 @@ def serve(spec: ServeSpec) -> int:
 
     Raises ResourceError when the folder is in use by another server, the folder or the port cannot
     be used, InputError when the folder holds a database that is not this program's, UsageError for
-    unknown quirks.
+    unknown quirks and for a key that is required and not there.
     """
     quirks = parse_quirks(spec.quirks)
+    key = read_key() if spec.require_key else None
     folder = spec.data_dir.absolute()
     with _own_folder(folder), contextlib.closing(bind(spec)) as listener:
         database = folder / DATABASE_NAME
         prepare_database(database)
         if not is_loopback(listener):
-            _say("warning: anybody who can reach this machine can read and write: there is no authentication")
+            _say(f"warning: {_WITHOUT_KEY if key is None else _WITH_KEY}")
         if quirks.names:
             _say(
                 f"warning: misbehaves on purpose (--quirks {','.join(quirks.names)}):"
                 " do not trust what is stored"
             )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Service(spec, folder, endpoint_of(listener), quirks).run(database, listener))
+            runner.run(_Service(spec, folder, endpoint_of(listener), quirks, key).run(database, listener))
     return EXIT_OK
 
 
@@ -103,9 +113,10 @@ def _in_use(folder: Path, holder: str) -> ResourceError:
 class _Service:
     """The part of a server's life that has an event loop."""
 
-    def __init__(self, spec: ServeSpec, folder: Path, endpoint: str, quirks: Quirks) -> None:
+    def __init__(self, spec: ServeSpec, folder: Path, endpoint: str, quirks: Quirks, key: str | None) -> None:
         self._spec = spec
         self._quirks = quirks
+        self._key = key
         self._record = folder / RECORD_NAME
         self._folder = folder
         self._endpoint = endpoint
@@ -119,7 +130,8 @@ class _Service:
             state = State(database, loop, self._quirks)
         traffic = Traffic(allow_connections(), self._quirks.close_after_413)
         app = App(state, traffic)
-        server = HttpServer(listener, traffic, app.serve)
+        answer = app.serve if self._key is None else Guard(self._key, app.serve).serve
+        server = HttpServer(listener, traffic, answer)
         state.start()
         try:
             await server.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from synthgen import __version__
@@ -12,15 +13,44 @@ from synthgen.server.state import State
 _MICROSECONDS = 1_000_000
 
 
-def _status(state: State) -> str:
-    return "degraded" if state.writer.counts.last_error or state.indexer.last_error else "healthy"
+#: How SQLite says that a file is damaged, or is no database: by its name for the result, and as what threads
+#: keep of an error: Python has the class itself for these two alone, and others below it for all else.
+_DAMAGE_NAMES = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_DAMAGE_TEXT = "DatabaseError: "
 
 
-def health(state: State) -> Answer:
-    """Return the answer to GET /health; ``degraded``: the last commit, or work on an index, failed."""
+def tells_damage(error: BaseException | None) -> bool:
+    """Return whether SQLite says by ``error`` that the database is damaged."""
+    name = getattr(error, "sqlite_errorname", "") if isinstance(error, sqlite3.Error) else ""
+    return bool(name.startswith(_DAMAGE_NAMES))
+
+
+def ruin_of(state: State) -> str:
+    """Return why the store can no longer be trusted or used, as far as its threads know; empty if it can."""
+    if not state.writer.is_alive:
+        return "the thread that writes has ended"
+    errors = (state.writer.counts.last_error, state.indexer.last_error)
+    return next((error for error in errors if error.startswith(_DAMAGE_TEXT)), "")
+
+
+def _status(state: State, ruin: str) -> tuple[str, str]:
+    """Return the word for how the store is, and what is wrong with it."""
+    if ruin := ruin or ruin_of(state):
+        return "unhealthy", ruin
+    trouble = state.writer.counts.last_error or state.indexer.last_error
+    return ("degraded" if trouble else "healthy"), trouble
+
+
+def health(state: State, ruin: str = "") -> Answer:
+    """Return the answer to GET /health.
+
+    ``degraded``: the last commit, or work on an index, failed, which may pass. ``unhealthy``, with a 503: the
+    store is damaged, or nothing writes any more, and only people can help. ``ruin``: why, if that is known.
+    """
+    status, _ = _status(state, ruin)
     return json_answer(
         {
-            "status": _status(state),
+            "status": status,
             "service": "engram",
             "version": __version__,
             "timestamp": time_of(now_us()),
@@ -29,11 +59,12 @@ def health(state: State) -> Answer:
             "quirks": state.quirks.names,
             "index_lag": state.indexer.lag,
             "text_index_lag": state.writer.text_index_lag,
-        }
+        },
+        503 if status == "unhealthy" else 200,
     )
 
 
-def system_health(state: State, space: str | None) -> Answer:
+def system_health(state: State, space: str | None, ruin: str = "") -> Answer:
     """Return the answer to GET /api/v1/system/health, of all spaces or of the named one."""
     if space is not None:
         check_space(space)
@@ -48,15 +79,11 @@ def system_health(state: State, space: str | None) -> Answer:
         for found in list(state.writer.spaces.values())
         if space in (None, found.name)
     ]
-    store = {
-        "name": "store",
-        "type": "memory",
-        "status": _status(state),
-        "message": state.writer.counts.last_error or state.indexer.last_error,
-    }
+    status, trouble = _status(state, ruin)
+    store = {"name": "store", "type": "memory", "status": status, "message": trouble}
     return json_answer(
         {
-            "status": _status(state),
+            "status": status,
             "timestamp": time_of(now_us()),
             "checks": [store],
             "spaces": spaces,

@@ -140,6 +140,11 @@ class Writer:
         return future
 
     @property
+    def is_alive(self) -> bool:
+        """Whether anything can be stored: the thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def text_index_lag(self) -> int:
         """How many memories are not yet in the text index."""
         return sum(space.n_memories - space.n_indexed for space in list(self.spaces.values()))
@@ -226,7 +231,7 @@ class Writer:
             for name, found in load_spaces(self._connection).items():
                 space = self.spaces.setdefault(name, found)
                 space.n_memories, space.n_indexed = found.n_memories, found.n_indexed
-        except sqlite3.Error as error:
+        except Exception as error:  # the thread must live on
             self.counts.last_error = f"{type(error).__name__}: {error}"
 
     def _perform(self, task: _Task) -> None:

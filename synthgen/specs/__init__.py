@@ -39,13 +39,16 @@ from synthgen.specs.rows import (
     RowSource,
 )
 from synthgen.specs.services import (
+    API_KEY_VARIABLE,
     DEFAULT_ENDPOINT,
     DEFAULT_PORT,
     IngestSpec,
     ServeSpec,
+    check_api_key,
 )
 
 __all__ = [
+    "API_KEY_VARIABLE",
     "BLOCK_ROWS",
     "CHUNK_ROWS",
     "DEFAULT_COUNT",
@@ -78,6 +81,7 @@ __all__ = [
     "Rows",
     "ServeSpec",
     "canonical_json",
+    "check_api_key",
     "chunk_bounds",
     "describe_difference",
     "n_chunks",

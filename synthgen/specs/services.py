@@ -5,10 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from synthgen.errors import UsageError
 from synthgen.specs.checks import check_integer
 
 DEFAULT_PORT = 7432
 DEFAULT_ENDPOINT = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+#: Environment variable with the bearer token that a client sends and a server requires; it is read where it
+#: is used, never passed on and never written anywhere.
+API_KEY_VARIABLE = "SYNTHGEN_API_KEY"
+
+
+def check_api_key(text: str) -> str:
+    """Return the token that ``text`` holds, without the blanks around it; empty where there is none.
+
+    Raises UsageError for what no header may hold; the message does not show it.
+    """
+    key = text.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(
+            f"{API_KEY_VARIABLE} holds characters that no header may hold",
+            next_step="put a token of ASCII letters, digits and signs into it, without blanks",
+        )
+    return key
 
 
 @dataclass(frozen=True)
@@ -23,6 +42,8 @@ class ServeSpec:
     as_json: bool = False
     #: Names of what the server shall do wrong on purpose (server/quirks.py has them); None: nothing.
     quirks: str | None = None
+    #: Answer nobody who does not send the key that ``API_KEY_VARIABLE`` holds.
+    require_key: bool = False
 
     def __post_init__(self) -> None:
         check_integer("--port", self.port, 0, 65535)

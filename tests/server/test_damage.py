@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import http.client
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +19,15 @@ from pathlib import Path
 import pytest
 
 from synthgen.errors import EXIT_UNUSABLE
+from synthgen.ingest import check_health
+from synthgen.server.answers import Answer
+from synthgen.server.openapi import document
+from synthgen.server.requests import parse_memory
+from synthgen.server.state import State
+from synthgen.server.status import health
+from synthgen.server.store import prepare_database
 from tests.server.client import LIST, Client, numbers, packed, vectors
+from tests.server.conformance import Conformance
 from tests.serverproc import command, running_server
 
 N_MEMORIES = 60
@@ -159,9 +173,120 @@ def test_damage_that_shows_later_is_an_error_and_not_garbage(crashed: Crashed, t
         reply = client.get(LIST, limit=1_000, include_embeddings="true")
         assert reply.status == 500
         assert "The database is damaged" in reply.json["error"]["message"]
-        assert client.get("/health").status == 200
+        assert client.get(LIST, limit=1).status == 200
+        _check_unhealthy(client)
         assert server.stop() == 0
         assert "malformed" in server.errors.read_text()
+
+
+def _check_unhealthy(client: Client) -> None:
+    """See that the server says, as its document describes, that it is not to be used any more."""
+    reply = client.get("/health")
+    assert (reply.status, reply.json["status"], reply.json["service"]) == (503, "unhealthy", "engram")
+    kind = reply.headers["content-type"]
+    assert Conformance(document()).findings("/health", "GET", 503, kind, reply.body) == []
+    assert (client.send("HEAD", "/health").status, client.get("/health/alive").status) == (503, 200)
+    whole = client.get("/api/v1/system/health").json
+    assert whole["status"] == "unhealthy" and "malformed" in whole["checks"][0]["message"]
+
+
+def _read(client: Client) -> None:
+    assert client.get(LIST, limit=1_000, include_embeddings="true").status == 500
+
+
+def _store(client: Client) -> None:
+    assert client.remember(id="m1").status == 500
+
+
+@pytest.mark.parametrize("meet", [_read, _store])
+def test_damage_while_it_runs_makes_it_unhealthy_until_it_is_mended(
+    crashed: Crashed, tmp_path: Path, meet: Callable[[Client], None]
+) -> None:
+    database = _shut_down(crashed, tmp_path / "data")
+    good = database.read_bytes()
+    with running_server(database.parent) as server, Client(server.port) as client:
+        assert client.get("/health").status == 200
+        _zero(database, 4 * 8_192, len(good))
+        meet(client)
+        _check_unhealthy(client)
+        server.kill()
+    for path in database.parent.glob("memories.db-*"):
+        path.unlink()
+    database.write_bytes(good)
+    with running_server(database.parent) as server, Client(server.port) as client:
+        assert client.get("/health").json["status"] == "healthy"
+        assert client.get(LIST, limit=1_000).json["count"] == N_MEMORIES
+
+
+def test_damage_within_a_large_answer_ends_it_and_is_told(tmp_path: Path) -> None:
+    database = tmp_path / "data" / "memories.db"
+    with running_server(database.parent) as server, Client(server.port) as client:
+        for number in range(120):  # 2.4 MB: the first hundred are sent before the last ones are read
+            content = f"content of m{number} {'x' * 20_000}"
+            assert client.remember(id=f"m{number}", content=content).status == 201
+        assert server.stop() == 0
+    page = database.read_bytes().find(b"content of m115 ") // 8_192
+    with running_server(database.parent) as server, Client(server.port) as client:
+        _zero(database, page * 8_192, (page + 1) * 8_192)
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            client.get(LIST, limit=1_000)
+        client.close()
+        _check_unhealthy(client)
+
+
+def test_damage_that_only_the_text_index_meets_is_told_and_not_forgotten(
+    crashed: Crashed, tmp_path: Path
+) -> None:
+    database = _shut_down(crashed, tmp_path / "data")
+    page = _leaf_page(database)
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO memory_text (memory_text) VALUES ('delete-all')")
+        connection.execute("UPDATE space SET n_indexed = 0")  # so that it is made anew, by itself
+    _zero(database, (page - 1) * 8_192, page * 8_192)
+    with running_server(database.parent) as server, Client(server.port) as client:
+        deadline_s = time.monotonic() + 60
+        while client.get("/health").status == 200:
+            assert time.monotonic() < deadline_s, "the damage is never told"
+            time.sleep(0.05)
+        _check_unhealthy(client)
+        assert client.remember(id="one more").status == 201
+        _check_unhealthy(client)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_has_ended_is_told(tmp_path: Path) -> None:
+    database = tmp_path / "memories.db"
+    prepare_database(database)
+
+    async def answers() -> tuple[Answer, Answer]:
+        state = State(database, asyncio.get_running_loop())
+        state.writer.start()
+        try:
+            before = health(state)
+            state.writer.on_commit = lambda replaced: sys.exit()  # ends the thread, and it alone
+            state.writer.submit(parse_memory(b'{"content": "x"}', None), lambda error: None)
+            deadline_s = time.monotonic() + 60
+            while health(state).status == 200 and time.monotonic() < deadline_s:
+                await asyncio.sleep(0.01)
+            return before, health(state)
+        finally:
+            state.close()
+
+    before, after = asyncio.run(answers())
+    assert (before.status, after.status) == (200, 503)
+    assert b'"status":"unhealthy"' in after.body
+
+
+def test_clients_are_told_once_that_the_server_is_unhealthy(
+    crashed: Crashed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = _shut_down(crashed, tmp_path / "data")
+    with running_server(database.parent) as server, Client(server.port) as client:
+        assert (check_health(server.endpoint).status, capsys.readouterr().err) == ("healthy", "")
+        _zero(database, 4 * 8_192, database.stat().st_size)
+        _read(client)
+        assert check_health(server.endpoint).status == check_health(server.endpoint).status == "unhealthy"
+    assert [line.count("says that it is unhealthy") for line in capsys.readouterr().err.splitlines()] == [1]
 
 
 def _leaf_page(database: Path) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from synthgen.specs import API_KEY_VARIABLE
 from synthgen.wiki.foundation import Foundation, load_foundation
 from tests.server.browser import NAMES, Browser, find_browser, running_browser
 from tests.server.client import LIST, Client, numbers
@@ -280,6 +281,102 @@ def test_what_the_server_refuses_is_shown_in_its_words(server: ServerProcess, br
     browser.go("#space=NO")
     assert "Invalid memory space ID 'NO'" in browser.text("#say")
     assert len(browser.complaints) == 2 and all("Failed to load" in said for said in browser.complaints)
+    browser.complaints.clear()
+
+
+KEY = "engram_key_page_s3cret"
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerProcess]:
+    """A server that requires ``KEY``, with one memory."""
+    monkeypatch.setenv(API_KEY_VARIABLE, KEY)
+    with running_server(tmp_path / "data", "--require-key") as server:
+        with Client(server.port) as client:
+            body = {"id": "hidden", "content": "behind the key", "embedding": numbers(_vectors()[0])}
+            assert client.send("POST", f"{LIST}/remember", body, Authorization=f"Bearer {KEY}").status == 201
+        yield server
+
+
+def _open_locked(browser: Browser, server: ServerProcess) -> None:
+    browser.call("Page.navigate", url="about:blank")
+    browser.call("Page.navigate", url=f"{server.endpoint}/#id=hidden")
+    browser.wait("document.querySelector('#ask')?.hidden === false")
+    browser.settle()
+
+
+def _give(browser: Browser, key: str) -> None:
+    assert browser.run("document.activeElement.id") == "key"
+    browser.call("Input.insertText", text=key)
+    browser.press("Enter", "\r")
+
+
+def _leave(browser: Browser) -> None:
+    """See that nothing but refusals was complained of, and let them be."""
+    assert browser.complaints
+    assert all(re.search(r"status of 40[13] ", said) for said in browser.complaints), browser.complaints
+    browser.call("Page.navigate", url="about:blank")
+    browser.complaints.clear()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_it_asks_for_the_key_and_keeps_it_in_its_tab_alone(
+    locked: ServerProcess, browser: Browser, width: int
+) -> None:
+    browser.resize(width)
+    _open_locked(browser, locked)
+    assert "asks for a key" in browser.text("#ask-why") and "give the server's key" in browser.text("#say")
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    browser.wait("document.querySelector('#server').innerText.endsWith('healthy')")  # which needs none
+    assert browser.text("#trouble") == "" and "behind the key" not in browser.text("body")
+    _give(browser, "another")
+    browser.wait("document.querySelector('#ask-why').innerText.includes('does not take this key')")
+    browser.settle()
+    _give(browser, f" {KEY} ")
+    for is_kept in (False, True):
+        if is_kept:
+            browser.run("window.before = 1, location.reload()")
+            browser.wait("!window.before")
+        browser.wait("document.querySelector('.content')?.innerText === 'behind the key'")
+        browser.wait("document.querySelectorAll('#spaces a').length")
+        assert browser.text("#memories") == "1" and browser.run("document.querySelector('#ask').hidden")
+    assert browser.run("JSON.stringify([localStorage.length, document.cookie, location.hash])") == (
+        '[0,"","#id=hidden"]'
+    )
+    assert browser.run("Object.values(sessionStorage).join()") == KEY
+    assert KEY not in browser.run("document.documentElement.outerHTML + document.querySelector('#key').value")
+    assert browser.run("document.querySelector('#key').type") == "password"
+    _leave(browser)
+
+
+def test_without_its_key_it_asks_for_health_alone(locked: ServerProcess, browser: Browser) -> None:
+    _open_locked(browser, locked)
+    browser.wait("document.querySelector('#server').innerText.endsWith('healthy')")
+    n_refused = len(browser.complaints)
+    browser.run("poll()")
+    assert len(browser.complaints) == n_refused
+    browser.run("document.querySelector('#key').value = 'a b'")
+    browser.run("document.querySelector('#ask button').click()")  # no header may hold it: it is not sent
+    assert browser.run("[document.querySelector('#ask').hidden, key].join()") == "false,"
+    _leave(browser)
+
+
+def test_a_damaged_database_is_told(browser: Browser, tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        for number in range(40):
+            client.remember(id=f"m{number}", content=f"content {'x' * 4_000}")
+        assert server.stop() == 0
+    database = tmp_path / "data" / "memories.db"
+    with running_server(tmp_path / "data") as server:
+        with database.open("r+b") as file:
+            file.seek(4 * 8_192)
+            file.write(bytes(database.stat().st_size - 4 * 8_192))
+        browser.open(server.endpoint + "/")
+        browser.wait("document.querySelector('#trouble').innerText.includes('says that it is unhealthy')")
+        assert "its database is damaged" in browser.text("#trouble")
+        assert browser.text("#server").endswith("unhealthy")
+        browser.call("Page.navigate", url="about:blank")
+    assert browser.complaints and all(re.search("status of 50[03] ", said) for said in browser.complaints)
     browser.complaints.clear()
 
 

@@ -25,7 +25,7 @@ ENDPOINT_VARIABLE = "SYNTHGEN_CONTRACT_ENDPOINT"
 Pair = tuple[Any, Any]
 _SHOWN_CHARACTERS = 200
 #: What is read or sought was stored by checks before.
-_MODULES = ("storing", "refusing", "reading", "seeking", "better")
+_MODULES = ("storing", "refusing", "reading", "seeking", "better", "access")
 
 
 @dataclass(frozen=True)
@@ -51,29 +51,39 @@ class Outcome:
 
 
 CHECKS: dict[str, Check] = {}
+#: Those that are for a server which requires the key that the environment holds.
+KEY_CHECKS: dict[str, Check] = {}
 
 
-def check(name: str, group: str = WIRE) -> Callable[[Callable[[Target], Pair]], None]:
+def check(
+    name: str, group: str = WIRE, *, needs_key: bool = False
+) -> Callable[[Callable[[Target], Pair]], None]:
     """Register what follows under ``name``."""
+    checks = KEY_CHECKS if needs_key else CHECKS
 
     def register(ask: Callable[[Target], Pair]) -> None:
-        assert name not in CHECKS, f"two checks are called {name!r}"
-        CHECKS[name] = Check(name, group, ask)
+        assert name not in checks, f"two checks are called {name!r}"
+        checks[name] = Check(name, group, ask)
 
     return register
 
 
 def load_checks() -> dict[str, Check]:
-    """Return all checks by name, in the order in which they are to be run."""
+    """Return all checks by name that need no key, in the order in which they are to be run."""
     for module in _MODULES:
         importlib.import_module(f"{__name__}.{module}")
     return CHECKS
 
 
 def run_checks(endpoint: str) -> list[Outcome]:
-    """Run all checks against the server at ``endpoint``; what fails or raises is an outcome like others."""
+    """Run all checks against the server at ``endpoint``; what fails or raises is an outcome like others.
+
+    Those of keys are run where the environment holds one.
+    """
+    checks = list(load_checks().values())
     with Target(endpoint) as target:
-        return [_run(found, target) for found in load_checks().values()]
+        checks += KEY_CHECKS.values() if target.secret_headers else ()
+        return [_run(found, target) for found in checks]
 
 
 def _run(found: Check, target: Target) -> Outcome:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.ingest.endpoint import API_KEY_VARIABLE
+from synthgen.specs import API_KEY_VARIABLE
 from tests.server.client import LIST, REMEMBER, Client, Reply, numbers
 
 DIMENSION = 768
@@ -51,8 +51,16 @@ class Target:
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         """Send one request; after an error the next one has a connection of its own."""
+        return self.send_as(self.secret_headers.get("Authorization"), method, path, body, **headers)
+
+    def send_as(
+        self, credentials: str | None, method: str, path: str, body: Any = None, **headers: str
+    ) -> Reply:
+        """Send one request with ``credentials``, or None, in place of the environment's."""
+        if credentials is not None:
+            headers["Authorization"] = credentials
         try:
-            return self._client.send(method, path, body, **headers, **self.secret_headers)
+            return self._client.send(method, path, body, **headers)
         except Exception:
             self._client.close()
             raise
