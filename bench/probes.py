@@ -14,7 +14,7 @@ from bench.vectorset import SHIFT, law_queries
 from synthgen.formats.memories import MemoryDataset
 from synthgen.specs import DEFAULT_SEED
 
-RECALL = "/api/v1/memories/recall"
+RECALL, COMPLETE = "/api/v1/memories/recall", "/api/v1/complete"
 #: Kinds of queries, in turn.
 KINDS = ("law", "shifted")
 _BLOCK_ROWS = 8_192
@@ -62,6 +62,14 @@ def recall_rows(server: Served, vector: str, **query: str) -> tuple[float, list[
     took_s, document = server.get(RECALL, embedding=vector, max_results=10, **query)
     found = [item for part in document["memories"].values() for item in part]
     return took_s, [int(item["id"].rpartition("-")[2]) for item in found]
+
+
+def complete(server: Served, vector: str) -> float:
+    """Have ``vector`` completed of which every other component is known; return the seconds."""
+    values = vector[1:-1].split(",")
+    values[::2] = ["null"] * len(values[::2])
+    cue = f'{{"partial_embedding":[{",".join(values)}]}}'
+    return server.post(COMPLETE, f'{{"partial_episode":{cue},"config":{{"ca1_threshold":0}}}}')[0]
 
 
 def first_right_s(server: Served, probes: Probes, limit_s: float) -> float | None:

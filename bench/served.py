@@ -95,20 +95,28 @@ class Served:
 
     def get(self, path: str, **query: Any) -> tuple[float, dict[str, Any]]:
         """Ask; return the seconds until the answer was read, and it. Raises TargetError if not 200."""
+        return self._ask("GET", path, f"{path}?{urlencode(query, safe='[],')}" if query else path)
+
+    def post(self, path: str, body: str) -> tuple[float, dict[str, Any]]:
+        """Send JSON; as :meth:`get`."""
+        return self._ask("POST", path, path, body)
+
+    def _ask(
+        self, method: str, path: str, target: str, body: str | None = None
+    ) -> tuple[float, dict[str, Any]]:
         assert self._connection is not None, "not started"
-        target = f"{path}?{urlencode(query, safe='[],')}" if query else path
         if time.monotonic() - self._asked_at_s > _IDLE_S:  # the server may have ended it
             self._connection.close()
         self._asked_at_s = time.monotonic()
         began_s = time.perf_counter()
-        self._connection.request("GET", target)
+        self._connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
         response = self._connection.getresponse()
-        body = response.read()
+        answer = response.read()
         took_s = time.perf_counter() - began_s
         if response.status != 200:
-            words = body.decode("utf-8", "replace")[:200]
-            raise TargetError(f"answered {response.status} to GET {path}: {words}", where=self.endpoint)
-        document: dict[str, Any] = json.loads(body)
+            words = answer.decode("utf-8", "replace")[:200]
+            raise TargetError(f"answered {response.status} to {method} {path}: {words}", where=self.endpoint)
+        document: dict[str, Any] = json.loads(answer)
         return took_s, document
 
     def last_words(self) -> str:

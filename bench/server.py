@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.commands import run_synthgen
 from bench.disk import remove
-from bench.probes import KINDS, Probes, first_right_s, make_probes, recall_by_kind, recall_rows
+from bench.probes import KINDS, Probes, complete, first_right_s, make_probes, recall_by_kind, recall_rows
 from bench.process import folder_bytes, status_bytes
 from bench.served import Served
 from bench.settings import Settings
@@ -23,7 +23,7 @@ from synthgen.runtime.progress import Progress, format_duration
 FEWEST_ROWS = 100
 _LIST = "/api/v1/memories"
 _CONNECTIONS = 20
-_QUERIES, _EXACT_QUERIES, _WORDS, _PAGES = 200, 20, 50, 11
+_QUERIES, _EXACT_QUERIES, _COMPLETED, _WORDS, _PAGES = 200, 20, 20, 50, 11
 _PAGE_ROWS = 1_000
 #: Recalls are asked until all have been or so much time is over, but so many at least.
 _ASK_S, _FEWEST_QUERIES = 120.0, 6
@@ -57,6 +57,8 @@ FIGURES = {
     "exact_p99_ms": "recall mode=exact, ms p99",
     "exact_law": "recall@10 mode=exact, law",
     "exact_shifted": "recall@10 mode=exact, shifted",
+    "complete_p50_ms": "completion, half of a vector known, ms p50",
+    "complete_max_ms": "completion, ms at most",
     "page_first_ms": "page of 1,000 at offset 0, ms",
     "page_last_ms": "page of 1,000 at the end, ms",
     "text_first_ms": "first text search, ms",
@@ -114,6 +116,7 @@ def live(folder: Path, n_rows: int, probes: Probes) -> Figures:
             figures |= _settle(server)
             figures |= _recall(server, probes, "recall", _QUERIES)
             figures |= _recall(server, probes, "exact", _EXACT_QUERIES, mode="exact")
+            figures |= _complete(server, probes)
             figures |= _read(server, probes, n_rows)
             figures |= _resident(server)
             server.kill()
@@ -172,6 +175,11 @@ def _recall(server: Served, probes: Probes, name: str, n_queries: int, **query: 
         f"{name}_p99_ms": _percentile_ms(took_s, 99),
         **{f"{name}_{kind}": recalls[kind] for kind in KINDS},
     }
+
+
+def _complete(server: Served, probes: Probes) -> Figures:
+    took_s = [complete(server, vector) for vector in probes.queries[:_COMPLETED]]
+    return {"complete_p50_ms": _percentile_ms(took_s, 50), "complete_max_ms": _percentile_ms(took_s, 100)}
 
 
 def _read(server: Served, probes: Probes, n_rows: int) -> Figures:

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from synthgen.server.connection import Connection
 
 
+_BETWEEN_NUMBERS = (
+    ("%2C", ","),
+    ("%2c", ","),
+    ("%20", " "),
+    ("%5B", "["),
+    ("%5b", "["),
+    ("%5D", "]"),
+    ("%5d", "]"),
+)
+
+
 class Head(NamedTuple):
     """What comes before the body; ``headers``: those that anybody looks at, by names in small letters."""
 
@@ -63,7 +74,10 @@ class Request:
         if self._query is None:
             try:
                 pairs = parse_qsl(
-                    self._query_string, keep_blank_values=True, errors="strict", max_num_fields=100
+                    _unquote_arrays(self._query_string),
+                    keep_blank_values=True,
+                    errors="strict",
+                    max_num_fields=100,
                 )
             except UnicodeDecodeError:
                 raise text_refusal(400, "Failed to deserialize query string: not UTF-8") from None
@@ -116,6 +130,16 @@ def _split(target: bytes) -> tuple[str, str]:
         path, _, query = target.partition(b"#")[0].partition(b"?")
     decoded = path.decode()
     return unquote(decoded) if "%" in decoded else decoded, query.decode()
+
+
+def _unquote_arrays(query: str) -> str:
+    """Return ``query`` with what stands between numbers decoded, of which a vector has a thousand.
+
+    No character that this makes is a digit of an escape or ends a field, so what is left means the same.
+    """
+    for escape, character in _BETWEEN_NUMBERS:
+        query = query.replace(escape, character)
+    return query
 
 
 def report(request: Request, error: Exception) -> None:

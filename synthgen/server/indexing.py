@@ -13,13 +13,13 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.server.covering import SpaceIndex
+from synthgen.server.covering import SpaceIndex, Successor
 from synthgen.server.reading import Readers, read_vectors, read_vectors_of
 from synthgen.server.saved import delete_others, load_index, save_index
 from synthgen.server.store import ORDINAL_BITS, Space
@@ -37,8 +37,12 @@ _SAVE_GROWTH = 0.5
 _SAVE_IDLE_S = 10.0
 #: After a failure the index is left alone so long.
 _PAUSE_S = 30.0
+#: Where too few memories have a vector, it is looked again when so much of their number has come again: as
+#: many vectors as there are lists are found once one in 40 has one.
+_PATIENCE = 40
 #: Of nice(2): the index gives way to requests.
 _NICENESS = 5
+_DONE = object()
 
 
 class Indexer:
@@ -60,6 +64,7 @@ class Indexer:
         self._spaces = spaces
         self._perform = perform
         self._indexes: dict[int, SpaceIndex] = {}
+        self._makings: dict[int, Iterator[None]] = {}
         self._event = threading.Event()
         self._stopping = False
         self._last_commit_s = 0.0
@@ -119,7 +124,10 @@ class Indexer:
         self._try(self._save_all)
 
     def _is_due(self) -> bool:
-        return self.lag >= PIECE_ROWS or time.monotonic() - self._last_commit_s > QUIET_S
+        return self.lag >= PIECE_ROWS or self._is_quiet()
+
+    def _is_quiet(self) -> bool:
+        return time.monotonic() - self._last_commit_s > QUIET_S
 
     def _try(self, act: Callable[[], None]) -> None:
         """Do what may fail: requests are answered without an index, too, and it is tried again."""
@@ -137,38 +145,66 @@ class Indexer:
         """Do a piece of work on each index that lags."""
         for space in self._spaces():
             entry = self.of(space)
-            size = size_for(space.n_memories)
-            if size is None or not entry.lag:
+            if not entry.lag:
                 continue
-            if entry.index is None or entry.index.size != size:
-                self._make(entry)
-            elif entry.n_covered < space.n_memories:
-                self._extend(entry)
-            else:
+            if entry.is_outgrown:
+                self._make_on(entry)
+                if entry.index is None or (entry.n_compared < PIECE_ROWS and not self._is_quiet()):
+                    continue
+            if len(entry.stale) > space.n_memories - entry.n_covered:  # not all of them are yet to be read
                 self._refresh(entry)
+            else:
+                self._extend(entry)
             has_grown = entry.n_covered >= (1 + _SAVE_GROWTH) * entry.n_saved
             if entry.index is not None and not entry.lag and has_grown:
                 self._save(entry)
 
-    def _make(self, entry: SpaceIndex) -> None:
-        """Make an index of all that is stored now; a smaller one that there is serves till then."""
-        space, change = entry.space, entry.last_change
-        ordinals = range(space.n_memories)
-        size = size_for(len(ordinals))
-        assert size is not None, "only then is an index made"
-        sample = self._sample(space, len(ordinals), size.n_sample)
-        if len(sample) < size.n_lists:  # hardly any memory has a vector: to compare them all is quick
-            entry.settle(ordinals, change)
-            return
-        index = VectorIndex.fit(sample, size)
-        for start in ordinals[::PIECE_ROWS]:
-            if self._stopping:
-                return
-            index.add(*self._read(space, ordinals[start : start + PIECE_ROWS]))
-        entry.settle(ordinals, change, index)
-        entry.n_saved = 0
+    def _make_on(self, entry: SpaceIndex) -> None:
+        """Do the next piece of an index that is made; what there is serves till then, and is kept up."""
+        number = entry.space.number
+        steps = self._makings.get(number)
+        if steps is None:
+            steps = self._makings[number] = self._make(entry)
+        is_done = True
+        try:
+            is_done = next(steps, _DONE) is _DONE
+        finally:
+            if is_done:
+                entry.successor = None
+                del self._makings[number]
 
-    def _sample(self, space: Space, n_memories: int, n_rows: int) -> NDArray[np.float32]:
+    def _make(self, entry: SpaceIndex) -> Iterator[None]:
+        """Make an index of the size that is right now, a piece at a time, and put it in its place."""
+        space, n_memories = entry.space, entry.space.n_memories
+        size = size_for(n_memories)
+        assert size is not None, "only then is an index made"
+        entry.successor = new = Successor(entry.last_change)
+        sample = yield from self._sample(space, n_memories, size.n_sample)
+        if len(sample) < size.n_lists:  # few memories have a vector: it is quick without
+            entry.n_patient = n_memories + n_memories // _PATIENCE + 1
+            if entry.index is None:
+                entry.settle(range(n_memories), new.change)
+            return
+        for made in VectorIndex.fit_in_steps(sample, size):
+            new.index = made
+            yield
+        del sample
+        while not self._add_to(new, entry):
+            yield
+        entry.succeed()
+
+    def _add_to(self, new: Successor, entry: SpaceIndex) -> bool:
+        """Add a piece; return whether it holds as much as the index before, and nearly all that is stored."""
+        assert new.index is not None
+        space = entry.space
+        ordinals = range(new.n_added, min(new.n_added + PIECE_ROWS, space.n_memories))
+        new.index.add(*self._read(space, ordinals))
+        new.n_added = ordinals.stop
+        return new.n_added >= entry.n_covered and space.n_memories - new.n_added < PIECE_ROWS
+
+    def _sample(
+        self, space: Space, n_memories: int, n_rows: int
+    ) -> Generator[None, None, NDArray[np.float32]]:
         """Return vectors from all over the space, about ``n_rows``, those that are there."""
         ordinals = np.unique(np.linspace(0, n_memories - 1, n_rows).astype(np.int64)).tolist()
         sample, n_read = np.empty((len(ordinals), EMBEDDING_DIMENSION), np.float32), 0
@@ -176,24 +212,30 @@ class Indexer:
             found = self._read_these(space, ordinals[start : start + PIECE_ROWS])[1]
             sample[n_read : n_read + len(found)] = found
             n_read += len(found)
+            yield
         return sample[:n_read]
 
     def _extend(self, entry: SpaceIndex) -> None:
         """Add the next piece of what was stored since."""
-        assert entry.index is not None
         change, stop = entry.last_change, min(entry.n_covered + PIECE_ROWS, entry.space.n_memories)
         ordinals = range(entry.n_covered, stop)
-        entry.index.add(*self._read(entry.space, ordinals))
+        if entry.index is not None:
+            entry.index.add(*self._read(entry.space, ordinals))
         entry.settle(ordinals, change)
 
     def _refresh(self, entry: SpaceIndex) -> None:
         """Put what was replaced in its place; until then searches compare it themselves."""
-        assert entry.index is not None
         with entry.lock:
-            change, stale = entry.last_change, sorted(entry.stale)[:PIECE_ROWS]
-        found = self._read_these(entry.space, stale)
-        entry.index.remove(np.array(stale, np.int64))
-        entry.index.add(*found)
+            change = entry.last_change
+            stale = sorted(ordinal for ordinal in entry.stale if ordinal < entry.n_covered)[:PIECE_ROWS]
+        numbers, vectors = self._read_these(entry.space, stale)
+        if entry.index is not None:
+            _replace(entry.index, stale, numbers, vectors)
+        new = entry.successor
+        if new is not None and new.index is not None:  # what it does not hold yet, it will read later
+            is_held = numbers < new.n_added
+            held = [ordinal for ordinal in stale if ordinal < new.n_added]
+            _replace(new.index, held, numbers[is_held], vectors[is_held])
         entry.settle(set(stale), change)
 
     def _read(self, space: Space, ordinals: range) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -214,6 +256,13 @@ class Indexer:
     def _save(self, entry: SpaceIndex) -> None:
         self._perform(save_index(self._folder, entry))
         delete_others(self._folder, list(self._indexes.values()))
+
+
+def _replace(
+    index: VectorIndex, stale: list[int], numbers: NDArray[np.int64], vectors: NDArray[np.float32]
+) -> None:
+    index.remove(np.array(stale, np.int64))
+    index.add(numbers, vectors)
 
 
 def _of_length_1(

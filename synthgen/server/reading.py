@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ MAX_PAGE = 1_000
 PIECE_MEMORIES = 100
 
 _BASIC = "row, id, content, confidence, observed_at_us"
+#: Rows of a JSON array: one statement, so one look at the log, for all of them.
+_AMONG = "row IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +148,10 @@ def find_memory(readers: Readers, space: Space, memory_id: str) -> dict[str, Any
 
 def rows_by_key(readers: Readers, keys: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     """Return (row, id, content, confidence, observed_at_us, memory_type, details) by row."""
-    found: dict[int, tuple[Any, ...]] = {}
-    connection = readers.connection()
-    for key in keys:
-        row = connection.execute(
-            f"SELECT {_BASIC}, memory_type, details FROM memory WHERE row = ?", (key,)
-        ).fetchone()
-        if row is not None:
-            found[key] = row
-    return found
+    rows = readers.connection().execute(
+        f"SELECT {_BASIC}, memory_type, details FROM memory WHERE {_AMONG}", (json.dumps(list(keys)),)
+    )
+    return {row[0]: row for row in rows.fetchall()}
 
 
 def read_vectors(
@@ -168,11 +166,12 @@ def read_vectors(
 
 
 def read_vectors_of(readers: Readers, rows: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return those of ``rows`` that have an embedding, (n,), and the embeddings (n, 768), in their order."""
-    connection = readers.connection()
-    query = "SELECT row, embedding FROM memory WHERE row = ?"
-    found = [connection.execute(query, (row,)).fetchone() for row in rows]
-    return _as_arrays([pair for pair in found if pair is not None and pair[1] is not None])
+    """Return those of ``rows`` that have an embedding, (n,) ascending, and the embeddings (n, 768)."""
+    found = readers.connection().execute(
+        f"SELECT row, embedding FROM memory WHERE {_AMONG} AND embedding IS NOT NULL ORDER BY row",
+        (json.dumps(list(rows)),),
+    )
+    return _as_arrays(found.fetchall())
 
 
 def _as_arrays(found: list[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -20,7 +20,7 @@ BLOCK_ROWS = 2_048
 #: uncertain by about 1e-6.
 SPARE = 64
 #: The same for an index that has to prove itself, and how many it may be asked for before all are compared.
-_SPARE_PROVEN, _MOST_TOLD = 256, 20_000
+SPARE_PROVEN, MOST_TOLD = 256, 20_000
 
 
 class Match(NamedTuple):
@@ -39,7 +39,7 @@ def nearest(
     the known ones alone. Equal cosines come in the order of the listing. Memories without a vector
     are left out; so are those that are zero in all known components. Every vector is read.
     """
-    sought = _Sought.of(vector)
+    sought = Sought.of(vector)
     return sought.rank(readers, _scan(readers, space, range(n_memories), sought, limit + SPARE), limit)
 
 
@@ -51,13 +51,13 @@ def nearest_indexed(
     What the index does not cover is compared exactly; of what it covers, what it finds is, and it may miss
     some. The cosines are exact. Where there is no index, all is.
     """
-    sought = _Sought.of(vector)
+    sought = Sought.of(vector)
     with entry.view() as view:
         if view.index is not None:
             _, ordinals = view.index.search(sought.unit, limit + SPARE)
     if view.index is None:
         return nearest(readers, entry.space, n_memories, vector, limit)
-    rows = _uncovered(readers, entry.space, view, n_memories, (sought, limit))
+    rows = compare_uncovered(readers, entry.space, view, n_memories, (sought, limit))
     return sought.rank(readers, np.union1d(rows, ordinals + entry.space.first_row), limit)
 
 
@@ -70,16 +70,16 @@ def nearest_proven(
     those wanted is nearer than the last of those told by more than that, none is missing. More are asked for
     until that is so; where it takes too many, all vectors are compared.
     """
-    sought, n_told = _Sought.of(vector), limit + _SPARE_PROVEN
-    while n_told <= _MOST_TOLD:
+    sought, n_told = Sought.of(vector), limit + SPARE_PROVEN
+    while n_told <= MOST_TOLD:
         with entry.view() as view:
             index = view.index
-            if index is None or len(index.loose) > _MOST_TOLD:
+            if index is None or len(index.loose) > MOST_TOLD:
                 break
             others = np.fromiter(index.loose, np.int64, len(index.loose))
             cosines, ordinals = index.search(sought.unit, n_told, all_lists=True)
         rows = np.union1d(others, ordinals) + entry.space.first_row
-        rows = np.union1d(rows, _uncovered(readers, entry.space, view, n_memories, (sought, limit)))
+        rows = np.union1d(rows, compare_uncovered(readers, entry.space, view, n_memories, (sought, limit)))
         matches = sought.rank(readers, rows, limit)
         is_all = len(ordinals) < n_told
         if is_all or (len(matches) == limit and matches[-1].cosine > cosines[-1] + index.error):
@@ -88,8 +88,8 @@ def nearest_proven(
     return nearest(readers, entry.space, n_memories, vector, limit)
 
 
-def _uncovered(
-    readers: Readers, space: Space, view: View, n_memories: int, wanted: tuple[_Sought, int]
+def compare_uncovered(
+    readers: Readers, space: Space, view: View, n_memories: int, wanted: tuple[Sought, int]
 ) -> NDArray[np.int64]:
     """Return the rows that may be nearest of those that an index says nothing of."""
     sought, limit = wanted
@@ -97,14 +97,15 @@ def _uncovered(
     return np.union1d(rest, np.array(view.stale, np.int64) + space.first_row)
 
 
-class _Sought(NamedTuple):
-    """A vector to compare others with: of length 1 (768,) float64, zero where it is not known."""
+class Sought(NamedTuple):
+    """A vector to compare others with: of length 1 (768,) float64, zero where it is not ``known`` (768,)."""
 
     vector: NDArray[np.float64]
     known: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, vector: NDArray[np.float64]) -> _Sought:
+    def of(cls, vector: NDArray[np.float64]) -> Sought:
+        """Return it for ``vector`` (768,), NaN where it is not known; one known component is not zero."""
         known = np.isfinite(vector)
         sought = np.where(known, vector, 0.0)
         sought /= np.abs(sought).max()
@@ -112,17 +113,21 @@ class _Sought(NamedTuple):
 
     @property
     def unit(self) -> NDArray[np.float32]:
+        """The vector in float32."""
         return self.vector.astype(np.float32)
 
     def rank(self, readers: Readers, rows: NDArray[np.int64], limit: int) -> list[Match]:
-        """Return the ``limit`` nearest of ``rows``, by cosines in float64."""
-        found, vectors = read_vectors_of(readers, rows.tolist())
-        cosines = _cosines_in_double(vectors * self.known, self.vector)
-        order = np.lexsort((found, -cosines))[:limit]
-        return [Match(int(found[i]), float(cosines[i])) for i in order if np.isfinite(cosines[i])]
+        """Return the ``limit`` nearest of ``rows``, by cosines in float64, a block at a time."""
+        matches: list[Match] = []
+        for start in range(0, len(rows), BLOCK_ROWS):
+            found, vectors = read_vectors_of(readers, rows[start : start + BLOCK_ROWS].tolist())
+            cosines = _cosines_in_double(vectors * self.known, self.vector)
+            order = np.lexsort((found, -cosines))[:limit]
+            matches += [Match(int(found[i]), float(cosines[i])) for i in order if np.isfinite(cosines[i])]
+        return sorted(matches, key=lambda match: (-match.cosine, match.row))[:limit]
 
 
-def _scan(readers: Readers, space: Space, ordinals: range, sought: _Sought, keep: int) -> NDArray[np.int64]:
+def _scan(readers: Readers, space: Space, ordinals: range, sought: Sought, keep: int) -> NDArray[np.int64]:
     """Return the ``keep`` rows of ``ordinals`` that are nearest in float32, a block at a time."""
     rows, cosines = np.empty(0, np.int64), np.empty(0, np.float32)
     for start in ordinals[::BLOCK_ROWS]:
@@ -138,11 +143,15 @@ def _scan(readers: Readers, space: Space, ordinals: range, sought: _Sought, keep
 def _cosines(
     block: NDArray[np.float32], sought: NDArray[np.float64], known: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return the cosines in float32; -inf where there is none."""
+    """Return the cosines in float32; -inf where there is none.
+
+    Row by row, here and in float64: BLAS may round the products of equal rows differently, by their places,
+    and equal cosines come in the order of the listing.
+    """
     compared = block if known.all() else block * known
     with np.errstate(all="ignore"):
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", compared, compared)
-        products: NDArray[np.float32] = compared @ sought.astype(np.float32)
+        products: NDArray[np.float32] = np.einsum("ij,j->i", compared, sought.astype(np.float32))
         cosines = products / np.sqrt(squares)
     odd: NDArray[np.bool_] = ~((squares > 1e-30) & (squares < 1e30))
     if odd.any():  # squares that overflow or vanish in float32
@@ -152,14 +161,20 @@ def _cosines(
 
 def _cosines_in_double(vectors: NDArray[np.float32], sought: NDArray[np.float64]) -> NDArray[np.float64]:
     exact = vectors.astype(np.float64)
+    products = np.einsum("ij,j->i", exact, sought)
     with np.errstate(invalid="ignore"):
-        cosines: NDArray[np.float64] = (exact @ sought) / np.linalg.norm(exact, axis=1)
+        cosines: NDArray[np.float64] = products / np.linalg.norm(exact, axis=1)
     cosines = np.clip(cosines, -1.0, 1.0)
     cosines[np.isnan(cosines)] = -np.inf
     return cosines
 
 
 def _best(cosines: NDArray[np.float32], keep: int) -> NDArray[np.intp]:
+    """Return the places of the ``keep`` largest, of equal ones the first, in their order."""
     if len(cosines) <= keep:
         return np.arange(len(cosines))
-    return np.sort(np.argpartition(-cosines, keep)[:keep])
+    last = np.partition(cosines, -keep)[-keep]
+    is_kept = cosines > last
+    equal = np.flatnonzero(cosines == last)
+    is_kept[equal[: keep - np.count_nonzero(is_kept)]] = True
+    return np.flatnonzero(is_kept)

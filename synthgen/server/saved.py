@@ -15,7 +15,7 @@ import xxhash
 from synthgen.runtime.files import publish
 from synthgen.server.covering import SpaceIndex
 from synthgen.server.store import ORDINAL_BITS
-from synthgen.server.vectors import VectorIndex, size_for
+from synthgen.server.vectors import VectorIndex
 
 
 def save_index(folder: Path, entry: SpaceIndex) -> Callable[[sqlite3.Connection], None]:
@@ -69,7 +69,7 @@ def _forget(connection: sqlite3.Connection, first_row: int, change: int, stale: 
 
 
 def load_index(connection: sqlite3.Connection, folder: Path, entry: SpaceIndex) -> None:
-    """Give ``entry`` the index that was saved, where its file is whole, and of the size that is right now."""
+    """Give ``entry`` the index that was saved, where its file is whole."""
     space = entry.space
     found = connection.execute(
         "SELECT generation, n_covered, loose, bytes, xxh3_128 FROM vector_index WHERE space = ?",
@@ -78,13 +78,13 @@ def load_index(connection: sqlite3.Connection, folder: Path, entry: SpaceIndex) 
     if found is None:
         return
     entry.generation, n_covered, loose, n_bytes, digest = found
-    path, size = _path(folder, space.number, entry.generation), size_for(n_covered)
+    path = _path(folder, space.number, entry.generation)
     with contextlib.suppress(OSError, RuntimeError):  # lost or damaged: it is made anew
-        if path.stat().st_size != n_bytes or _digest_of(path) != digest or size is None:
+        if path.stat().st_size != n_bytes or _digest_of(path) != digest:
             return
         if n_covered > space.n_memories:
             return
-        entry.index = VectorIndex.load(path, size, json.loads(loose))
+        entry.index = VectorIndex.load(path, json.loads(loose))
         entry.n_covered = entry.n_saved = n_covered
         replaced = connection.execute(
             "SELECT row, change FROM replaced WHERE row >= ? AND row < ?",

@@ -17,8 +17,9 @@ from synthgen.server.completion import completed, parse_cue, too_weak
 from synthgen.server.exchange import Request
 from synthgen.server.misbehaving import spaces_with_memories, unrelated
 from synthgen.server.parameters import flag, natural, number
+from synthgen.server.partial import nearest_partial
 from synthgen.server.reading import Readers, rows_by_key
-from synthgen.server.recall import Match, nearest, nearest_indexed, nearest_proven
+from synthgen.server.recall import Match, nearest_indexed, nearest_proven
 from synthgen.server.requests import check_space, pack_embedding
 from synthgen.server.state import State
 from synthgen.server.store import Space
@@ -112,8 +113,8 @@ class Seeking:
         if space is None or limit == 0:
             return []
         state, entry = self._state, self._state.indexer.of(space)
-        if not np.isfinite(vector).all():  # an index knows nothing of cosines over some components
-            return await state.scan(nearest, space, space.n_memories, vector, limit)
+        if not np.isfinite(vector).all():
+            return await state.scan(nearest_partial, entry, space.n_memories, vector, limit)
         if is_exact:
             return await state.scan(nearest_proven, entry, space.n_memories, vector, limit)
         run = state.search if entry.is_quick else state.scan

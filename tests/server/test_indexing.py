@@ -6,9 +6,10 @@ import asyncio
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -366,6 +367,9 @@ def test_real_vectors_over_the_wire(tmp_path: Path) -> None:
             assert recalled(client, row, mode="exact") == truth
             n_found += len(set(truth) & set(recalled(client, row)))
         assert n_found >= 0.95 * 200
+        partial = [value if place % 2 else None for place, value in enumerate(numbers(rows[4_242]))]
+        body = {"partial_episode": {"partial_embedding": partial}, "memory_space_id": "real"}
+        assert client.send("POST", "/api/v1/complete", body).json["completed_episode"]["id"] == titles[4_242]
 
     for _ in range(2):
         with running_server(tmp_path / "data") as server, Client(server.port) as client:
@@ -396,3 +400,139 @@ def test_what_was_added_is_saved_when_nothing_more_comes(
                 await asyncio.sleep(0.02)
 
     run(body)
+
+
+def by_hand(monkeypatch: pytest.MonkeyPatch, piece_rows: int = 100) -> None:
+    """Leave the indexer's thread idle, so that a test does its work a piece at a time."""
+    monkeypatch.setattr(indexing.Indexer, "_run", lambda self: None)
+    monkeypatch.setattr(indexing, "PIECE_ROWS", piece_rows)
+    monkeypatch.setattr(indexing, "QUIET_S", 3_600.0)  # so that what is not a piece yet waits
+
+
+async def advance(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do all there is to do."""
+    monkeypatch.setattr(indexing, "QUIET_S", -1.0)
+    while state.indexer.lag:
+        state.indexer._advance()
+    monkeypatch.setattr(indexing, "QUIET_S", 3_600.0)
+
+
+def test_while_a_larger_index_is_made_the_smaller_one_is_kept_up(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes and is replaced meanwhile: a search compares little, and the larger one has it all then."""
+    by_hand(monkeypatch)
+    stored = ROWS.copy()
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:1_980]))
+            await advance(state, monkeypatch)
+            entry, stop, n_pieces, n_quick = state.indexer.of(state.writer.spaces["s"]), 1_980, 0, 0
+            while index_of(state) is None or index_of(state).size == SMALL:  # type: ignore[union-attr]
+                if stop < len(ROWS):
+                    await store(state, enumerate(ROWS[stop : stop + 20], stop))
+                    stop += 20
+                    # Held by both, by one, by none.
+                    rows = [*range(n_pieces * 9, n_pieces * 9 + 6), 1_950 + n_pieces, stop - 5]
+                    stored[rows] = clustered(len(rows), seed=100 + n_pieces)
+                    await store(state, zip(rows, stored[rows], strict=True))
+                state.indexer._advance()
+                n_pieces += 1
+                is_made = entry.successor is not None
+                n_quick += is_made and entry.n_compared <= 100
+                assert not is_made or state.indexer.lag > 0, "the lag is over when the larger index is there"
+                assert entry.n_compared < 250, n_pieces
+                if n_pieces % 6 == 0:
+                    await check(state, stored[:stop], 2)
+            assert n_pieces > 20 < n_quick
+            await check(state, stored[:stop])
+            await advance(state, monkeypatch)
+            assert entry.n_compared == state.indexer.lag == 0 and entry.successor is None
+            await check(state, stored[:stop])
+
+    run(body)
+
+
+def test_an_index_is_kept_that_was_outgrown_when_the_server_stopped(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill() -> None:
+        with monkeypatch.context() as patch:
+            by_hand(patch)
+            async with opened(database) as state:
+                await store(state, enumerate(ROWS[:1_900]))
+                await advance(state, patch)
+                await store(state, enumerate(ROWS[1_900:2_400], 1_900))
+                for _ in range(5):
+                    state.indexer._advance()
+                entry = state.indexer.of(state.writer.spaces["s"])
+                assert entry.successor is not None and entry.n_covered == 2_400 > LARGE.n_least
+                state.indexer._save_all()
+
+    async def look() -> None:
+        async with opened(database) as state:
+            index = index_of(state)
+            assert index is not None and index.size in (SMALL, LARGE), "it serves from the start"
+            assert state.indexer.of(state.writer.spaces["s"]).n_covered >= 2_400
+            await check(state, ROWS[:2_400], 4)
+            await caught_up(state)
+            assert index_of(state).size == LARGE  # type: ignore[union-attr]
+            await check(state, ROWS[:2_400])
+
+    run(fill)
+    run(look)
+
+
+def test_where_few_have_a_vector_the_smaller_index_is_kept_up(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger one is not made of fewer vectors than it has lists: what comes then is found all the same."""
+    many_lists = Size(2_000, 320, 6)
+    monkeypatch.setattr(vectors, "SIZES", (SMALL, many_lists))
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, ((row, ROWS[row] if row < 310 else None) for row in range(1_000)))
+            await caught_up(state)
+            await store(state, ((row, ROWS[row] if row % 300 == 0 else None) for row in range(1_000, 2_100)))
+            for _ in range(2):
+                await caught_up(state)
+                index = index_of(state)
+                assert index is not None and index.size == SMALL and len(index) >= 310 + 3
+                assert [await ask(state, nearest_indexed, ROWS[row], 1) for row in (5, 1_800)] == [
+                    [5],
+                    [1_800],
+                ]
+                await store(state, [(2_100, ROWS[2_100])])
+            await store(state, enumerate(ROWS[1_000:], 1_000))
+            await store(state, enumerate(clustered(1_000, seed=3), 3_000))
+            await caught_up(state)
+            assert index_of(state).size == many_lists  # type: ignore[union-attr]
+
+    run(body)
+
+
+def test_a_making_that_fails_is_begun_again(
+    database: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(indexing, "_PAUSE_S", 0.0)
+    fit, failures = vectors.VectorIndex.fit_in_steps, iter([True])
+
+    def fail_once(*arguments: Any) -> Iterator[vectors.VectorIndex | None]:
+        for index in fit(*arguments):
+            if index is None and next(failures, False):
+                raise MemoryError("there is no room")
+            yield index
+
+    monkeypatch.setattr(vectors.VectorIndex, "fit_in_steps", fail_once)
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:700]))
+            await caught_up(state)
+            assert index_of(state) is not None
+            await check(state, ROWS[:700], 4)
+
+    run(body)
+    assert "there is no room" in capfd.readouterr().err

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from synthgen.server import vectors as server_vectors
 from synthgen.server.vectors import SIZES, SharedLock, Size, VectorIndex, normalise, size_for
 from tests.server.client import vectors
 
@@ -82,15 +83,21 @@ def test_what_is_removed_is_not_found(index: VectorIndex, rows: NDArray[np.float
     assert 9_000 not in index.loose
 
 
-def test_a_file_holds_it_whole(index: VectorIndex, rows: NDArray[np.float32], tmp_path: Path) -> None:
+def test_a_file_holds_it_whole(
+    index: VectorIndex, rows: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_vectors, "SIZES", (*SIZES, SIZE))
     index.save(tmp_path / "x")
-    again = VectorIndex.load(tmp_path / "x", SIZE, index.loose)
+    again = VectorIndex.load(tmp_path / "x", index.loose)
     for query in rows[:20]:
         for both in zip(index.search(query, 30), again.search(query, 30), strict=True):
             assert np.array_equal(*both)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="16 lists"):
+        VectorIndex.load(tmp_path / "x", [])
     (tmp_path / "x").write_bytes(b"no index")
     with pytest.raises(RuntimeError):
-        VectorIndex.load(tmp_path / "x", SIZE, [])
+        VectorIndex.load(tmp_path / "x", [])
 
 
 def test_it_can_be_searched_while_it_grows(rows: NDArray[np.float32]) -> None:
