@@ -19,8 +19,7 @@ from synthgen.server.answers import (
     refusal,
     wrong_shape,
 )
-from synthgen.server.connection import Gone
-from synthgen.server.exchange import Request, report
+from synthgen.server.exchange import Gone, Request, report
 from synthgen.server.likeness import Likeness
 from synthgen.server.misbehaving import MisbehavingStore, read_unordered, without_embedding
 from synthgen.server.openapi import show_document
@@ -46,6 +45,8 @@ _ONE_MEMORY = f"{_MEMORIES}/{{id}}"
 _TIERS = ("hot", "warm", "cold", "all")
 #: Memories of a page that is made whatever else is under way.
 SMALL_PAGE = 10
+#: A memory in a page, about, with its embedding and without.
+_LISTED_VECTOR_BYTES, _LISTED_BYTES = 8_500, 300
 _RETRY: list[tuple[str, str]] = [("retry-after", "1")]
 
 Handler = Callable[[Request], Awaitable[Answer | None]]
@@ -161,7 +162,11 @@ class App:
         if page.n_returned <= SMALL_PAGE:
             body = await self._state.read(self._read_piece, page, *pieces[0])
             return Answer(200, JSON_HEADERS, page_head() + body + page_tail(page))
-        await self._traffic.send(request, self._parts(page, pieces))
+        is_large = (
+            page.n_returned * (_LISTED_VECTOR_BYTES if page.include_embeddings else _LISTED_BYTES)
+            > SMALL_BYTES
+        )
+        await self._traffic.send(request, self._parts(page, pieces), is_large=is_large)
         return None
 
     async def _parts(self, page: Page, pieces: list[tuple[int, int]]) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from synthgen.server.requests import check_space
 
 if TYPE_CHECKING:
     from synthgen.server.connection import Connection
+    from synthgen.server.traffic import Pool
 
 
 _BETWEEN_NUMBERS = (
@@ -26,6 +27,10 @@ _BETWEEN_NUMBERS = (
     ("%5D", "]"),
     ("%5d", "]"),
 )
+
+
+class Gone(Exception):
+    """The client has left, or leaves what it was sent untaken."""
 
 
 class Head(NamedTuple):
@@ -46,6 +51,7 @@ class Request:
 
     __slots__ = (
         "_headers",
+        "_hold",
         "_query",
         "_query_string",
         "body",
@@ -65,6 +71,7 @@ class Request:
         self.is_http10 = head.is_http10
         self.keeps_alive = head.keeps_alive
         self.task: asyncio.Task[None] | None = None
+        self._hold: tuple[Pool, int] | None = None
         self._headers = head.headers
         self._query: dict[str, str] | None = None
 
@@ -112,6 +119,18 @@ class Request:
         """Send a whole answer."""
         self.connection.answer(self, answer)
 
+    def hold(self, pool: Pool, n_bytes: int) -> None:
+        """Hold memory until this is answered; raises the 503 where none is left."""
+        pool.hold(n_bytes)
+        self._hold = pool, n_bytes
+
+    def let_go(self) -> None:
+        """Give up what is held."""
+        if self._hold is not None:
+            pool, n_bytes = self._hold
+            self._hold = None
+            pool.give_up(n_bytes)
+
     def abandon(self) -> None:
         """Nobody waits for the answer any more. What is being stored is stored."""
         if self.task is not None:
@@ -144,7 +163,7 @@ def _unquote_arrays(query: str) -> str:
 
 def report(request: Request, error: Exception) -> None:
     """Say on stderr what went wrong with ``request`` and is not the client's fault."""
-    line = f"synthgen serve: {request.method} {request.path}: {type(error).__name__}: {error}"
+    line = f"synthgen serve: {request.method} {ascii(request.path)[1:-1]}: {type(error).__name__}: {error}"
     with contextlib.suppress(OSError, ValueError):  # the disk that is full may be that of the log, too
         print(line, file=sys.stderr, flush=True)
 

@@ -39,14 +39,14 @@ class Gathering:
 
     def add(self, memory: Memory, done: Done) -> None:
         """Take one more; ``done`` is for whoever gets the group to call."""
+        if self._finished:  # before more is read: what the loop was told to call waits for all that is there
+            self._tell()  # who is told may add what comes next
         self._arrived.append((memory, done))
         self._n_waiting += 1
-        if self._finished:  # before more is read: what the loop was told to call waits for all that is there
-            self._tell()
         self._crowd = max(self._crowd, self._n_waiting)
         if 2 * len(self._arrived) >= min(self._crowd, MAX_BATCH):
             self.finish()
-        elif len(self._arrived) == 1:
+        elif self._patience is None:
             self._patience = self._loop.call_later(MAX_COMPANY_S, self._stop_waiting)
 
     def _stop_waiting(self) -> None:

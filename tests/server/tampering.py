@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from synthgen.server.connection import MAX_BODY_BYTES
+from synthgen.server.incoming import MAX_BODY_BYTES
 from tests.server.client import Client, Reply
 
 #: Takes method and path of a request and the server's answer; returns the answer to give.

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.server import connection
+from synthgen.server import connection, incoming
 from synthgen.server.answers import JSON_HEADERS, Answer
 from synthgen.server.connection import Connection
 from synthgen.server.exchange import Request
-from synthgen.server.traffic import Traffic
+from synthgen.server.traffic import AHEAD_BYTES, BODIES_BYTES, MAX_REFUSED, Traffic
 from tests.server.client import LIST, REMEMBER, Client
 from tests.server.sockets import CHUNKED, connect, exchange, head, read_to_end, status
 from tests.serverproc import ServerProcess, running_server
@@ -86,7 +86,8 @@ class Echo:
 
     def end(self) -> None:
         self.connection.connection_lost(None)
-        assert (self.traffic._n_held_bytes, self.traffic._n_untaken_bytes) == (0, 0)
+        assert (self.traffic.bodies.n_held_bytes, self.traffic.ahead.n_held_bytes) == (0, 0)
+        assert self.traffic._n_untaken_bytes == 0
         assert not self.traffic.connections
 
 
@@ -181,7 +182,7 @@ def test_too_many_requests_ahead_are_not_kept() -> None:
         echo.hear(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
         while echo.waiting:
             echo.answer()
-        assert echo.n_served == connection.MAX_AHEAD
+        assert echo.n_served == incoming.MAX_AHEAD
         assert echo.transport.said.count(b"connection: close\r\n") == 1
         assert echo.transport.is_closing
         echo.end()
@@ -208,6 +209,92 @@ def test_a_client_that_left_hears_nothing() -> None:
         echo.end()
         echo.answer()
         assert (echo.transport.said, echo.n_served) == (b"", 1)
+
+    in_loop(check)
+
+
+def test_an_idle_connection_is_ended_without_a_word_and_half_a_head_with_one() -> None:
+    def check() -> None:
+        for said, statuses in (
+            (b"GET /1 HTTP/1.1\r\n\r\n", [200]),
+            (b"GET /1 HTTP/1.1\r\n\r\nGET /", [200, 408]),
+        ):
+            echo = Echo()
+            echo.hear(said)
+            echo.connection.look(echo.traffic.now_s() + connection.HEAD_TIMEOUT_S - 5)
+            assert not echo.transport.is_closing
+            echo.connection.look(echo.traffic.now_s() + connection.HEAD_TIMEOUT_S + 5)
+            assert echo.transport.is_closing
+            found = [int(part[:3]) for part in echo.transport.said.split(b"HTTP/1.1 ")[1:]]
+            assert found == statuses
+            echo.end()
+
+    in_loop(check)
+
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("said", "least_bodies", "least_ahead", "most"),
+    [
+        (head("Content-Length: 2000000") + b"y" * 2_000_000, 2_000_000, 0, 2_000_000),  # until it is answered
+        (head("Content-Length: 60000") + b"y" * 60_000, 0, 0, 0),
+        (head("Content-Length: 2000000"), 0, 0, 0),  # what is announced is not what came
+        (head(CHUNKED), 0, 0, 0),
+        (head("Content-Length: 2000000") + b"y" * 900_000, 900_000, 0, MEGABYTE),
+        (head("Content-Length: 2000000", method="GET") + b"y" * 2_000_000, 0, 0, 0),  # nobody looks at it
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000, 100_000, 0, 100_100),
+        (head(CHUNKED) + b"1\r\nx\r\n0\r\nA: " + b"a" * 3_000_000, 3_000_000, 0, 3_000_200),
+        ((head("Content-Length: 5000") + b"y" * 5_000) * 10, 0, 9 * 5_000, 9 * 7_000),
+    ],
+    ids=range(9),
+)
+def test_what_is_kept_of_requests_is_held_out_of_what_all_share(
+    said: bytes, least_bodies: int, least_ahead: int, most: int
+) -> None:
+    def check() -> None:
+        for piece_bytes in (len(said), 65_536):
+            echo = Echo(at_once=False)
+            echo.hear(*(said[start : start + piece_bytes] for start in range(0, len(said), piece_bytes)))
+            bodies, ahead = echo.traffic.bodies.n_held_bytes, echo.traffic.ahead.n_held_bytes
+            assert (bodies >= least_bodies, ahead >= least_ahead, bodies + ahead <= most) == (
+                True,
+                True,
+                True,
+            )
+            while echo.waiting:
+                echo.answer()
+            if echo.n_served:
+                assert (echo.traffic.bodies.n_held_bytes, echo.traffic.ahead.n_held_bytes) == (0, 0)
+            echo.end()
+
+    in_loop(check)
+
+
+def test_where_no_memory_is_left_a_large_body_is_refused_and_a_small_one_taken() -> None:
+    def check() -> None:
+        echo = Echo()
+        echo.traffic.bodies.hold(BODIES_BYTES)
+        echo.hear(head("Content-Length: 10") + b"y" * 10)
+        assert echo.transport.said.startswith(b"HTTP/1.1 200 ")
+        echo.hear(head("Content-Length: 100000"), b"y" * 90_000)
+        assert b"HTTP/1.1 503 " in echo.transport.said
+        echo.traffic.bodies.give_up(BODIES_BYTES)
+        echo.end()
+
+    in_loop(check)
+
+
+def test_of_connections_beyond_the_limit_a_few_are_told_so() -> None:
+    def check() -> None:
+        traffic = Traffic(1)
+        told = []
+        for _ in range(MAX_REFUSED + 3):
+            transport = Transport()
+            Connection(traffic, lambda request: None).connection_made(transport)  # type: ignore[arg-type]
+            told.append(transport.said[9:12])
+        assert told == [b"", *[b"503"] * MAX_REFUSED, b"", b""]
 
     in_loop(check)
 
@@ -253,10 +340,10 @@ def test_memory_for_what_is_sent_ahead_is_bounded_for_all_together() -> None:
     def check() -> None:
         echo = Echo(at_once=False)
         echo.hear(b"GET /1 HTTP/1.1\r\n\r\n")
-        echo.traffic.hold(128 * 1024 * 1024 - 100)
+        echo.traffic.ahead.hold(AHEAD_BYTES - 100)
         echo.hear(b"x" * 101)
         assert echo.transport.is_closing
-        echo.traffic.give_up(128 * 1024 * 1024 - 100)
+        echo.traffic.ahead.give_up(AHEAD_BYTES - 100)
         echo.end()
 
     in_loop(check)
@@ -282,6 +369,20 @@ def test_expectations_are_met_before_the_body_is_sent(server: ServerProcess) -> 
     assert status(exchange(server.port, head("Content-Length: 3000000", "Expect: 100-continue"))) == 413
 
 
+def test_an_expectation_behind_another_request_is_met_in_its_turn(server: ServerProcess) -> None:
+    body = b'{"content":"expected, too"}'
+    with connect(server.port) as connection:
+        second = head(f"Content-Length: {len(body)}", "Expect: 100-continue", "Connection: close")
+        connection.sendall(_health() + second)
+        answer = b""
+        while not answer.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+            answer += connection.recv(1_000)
+        connection.sendall(body)
+        assert status(read_to_end(connection)) == 201
+    old = head(f"Content-Length: {len(body)}", "Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert status(exchange(server.port, old + body)) == 201
+
+
 def test_http_1_0(server: ServerProcess) -> None:
     answer = exchange(server.port, _health(version="1.0"))
     assert status(answer) == 200
@@ -297,11 +398,15 @@ def test_http_1_0_ends_a_long_answer_by_the_end_of_the_connection(
     for number in range(20):
         client.remember("long", id=str(number), content="x" * 99_000)
     query = f"{LIST}?space=long&limit=20"
-    answer = exchange(server.port, f"GET {query} HTTP/1.0\r\n\r\n".encode())
-    start, _, body = answer.partition(b"\r\n\r\n")
-    assert b"chunked" not in start and b"content-length" not in start
-    assert body == client.get(query).body
-    assert len(body) > 20 * 99_000
+    for header in ("", "Connection: keep-alive\r\n"):
+        answer = exchange(server.port, f"GET {query} HTTP/1.0\r\n{header}\r\n".encode())
+        start, _, body = answer.partition(b"\r\n\r\n")
+        assert b"chunked" not in start and b"content-length" not in start
+        assert body == client.get(query).body
+        assert len(body) > 20 * 99_000
+    asked = f"HEAD {query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    heads = exchange(server.port, asked + asked + _health("Connection: close"))
+    assert [part.partition(b"\r\n\r\n")[2][:1] for part in heads.split(b"HTTP/1.1 ")[1:]] == [b"", b"", b"{"]
 
 
 def test_a_client_that_says_no_more_still_hears(server: ServerProcess) -> None:
@@ -311,13 +416,26 @@ def test_a_client_that_says_no_more_still_hears(server: ServerProcess) -> None:
     assert exchange(server.port, _health() * 3, end=True).count(b"HTTP/1.1 200") == 3
 
 
-@pytest.mark.parametrize(
-    "headers", [("Upgrade: websocket", "Connection: upgrade"), ("Upgrade: h2c", "Connection: upgrade")]
-)
-def test_nothing_but_http_1_1_is_spoken(server: ServerProcess, headers: tuple[str, ...]) -> None:
-    answer = exchange(server.port, _health(*headers) + b"\x00" * 100, end=True)
-    assert status(answer) == 200
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+def test_offers_of_other_protocols_are_passed_over(server: ServerProcess, protocol: str) -> None:
+    offer = f"Upgrade: {protocol}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQAAP__"
+    body = b'{"content":"over HTTP/1.1 after all"}'
+    sized, chunked = head(f"Content-Length: {len(body)}", *offer), head(CHUNKED, *offer)
+    requests = sized + body + chunked + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + _health(*offer)
+    answer = exchange(server.port, requests + b"\x00" * 100, end=True)
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"201", b"201", b"200", b"400"]
+
+
+def test_no_tunnel_is_made(server: ServerProcess) -> None:
+    answer = exchange(server.port, b"CONNECT host:80 HTTP/1.1\r\nHost: host\r\n\r\n" + _health())
     assert answer.count(b"HTTP/1.1 ") == 1
+    assert status(answer) in (400, 404, 405)
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity, chunked"])
+def test_other_transfer_codings_are_refused(server: ServerProcess, coding: str) -> None:
+    answer = exchange(server.port, head(f"Transfer-Encoding: {coding}") + b"0\r\n\r\n")
+    assert status(answer) in (400, 501)
 
 
 def test_answers_carry_a_date_and_their_length(client: Client) -> None:
@@ -359,7 +477,7 @@ def test_connections_beyond_the_limit_are_told_so(tmp_path: Path) -> None:
                 connection.sendall(_health("Connection: close"))
                 answers.append(status(read_to_end(connection)))
             assert answers[:60] == [200] * 60
-            held = [stack.enter_context(connect(server.port)) for _ in range(90)]
+            held = [stack.enter_context(connect(server.port)) for _ in range(70)]
             assert status(read_to_end(held[-1])) == 503
         _served_again(server)
         assert server.stop() == 0

@@ -87,6 +87,26 @@ def test_who_waits_is_told_before_the_next_one_is_taken() -> None:
     run(check)
 
 
+def test_who_is_told_may_add_and_nothing_stays_behind() -> None:
+    async def check() -> None:
+        recorder = Recorder()
+        recorder.gathering._crowd = 40
+
+        def again(error: Exception | None) -> None:
+            recorder.add(2)
+
+        recorder.gathering.add(MEMORY, again)
+        recorder.gathering.finish()
+        recorder.settle_all()
+        recorder.add(1)  # tells, and so adds another one
+        assert recorder.gathering._patience is not None
+        while not recorder.groups:
+            await asyncio.sleep(0.001)
+        assert [len(group) for group in recorder.groups] == [2]
+
+    run(check)
+
+
 def test_one_that_cannot_be_told_does_not_keep_it_from_the_others() -> None:
     problems: list[dict[str, Any]] = []
 

@@ -47,6 +47,7 @@ def _normal_client_is_served(server: ServerProcess) -> None:
             assert reply.status == 201
             assert client.get(f"{LIST}/n{number}", space="normal").json["content"] == "quite normal"
         assert client.count("normal") == before + 20
+        assert client.get(LIST, space="normal", limit=15).json["count"] == 15
         assert client.get("/health").json["status"] == "healthy"
 
 
@@ -77,7 +78,7 @@ def test_chunks_that_lie_store_nothing(server: ServerProcess, chunks: bytes) -> 
     [(), ("Content-Length: 41", "Content-Length: 42"), ("Content-Length: 5",), ("Transfer-Encoding: gzip",)],
 )
 def test_lengths_that_lie_store_nothing(server: ServerProcess, headers: tuple[str, ...]) -> None:
-    assert status(exchange(server.port, head(*headers) + GOOD, end=True)) == 400
+    assert status(exchange(server.port, head(*headers) + GOOD, end=True)) in (400, 501)
     with Client(server.port) as client:
         assert client.count("lies") == 0
 
@@ -283,8 +284,7 @@ def test_slow_senders_are_given_up_and_hinder_nobody(busy_server: ServerProcess)
             + [_slow(port, b"GET /health HTTP/1.1\r\n", b"a: b\r\n") for _ in range(20)]
             + [_slow(port, head("Content-Length: 1000"), b" ") for _ in range(20)]
             + [_slow(port, head(CHUNKED), b"1\r\n \r\n") for _ in range(20)]
-            + [_slow(port, large, b"") for _ in range(20)]
-            + [_slow(port, head("Content-Length: 2000000"), b"") for _ in range(60)]
+            + [_slow(port, large, b"") for _ in range(80)]
         )
         for connection, _ in slow:
             stack.enter_context(connection)
