@@ -166,7 +166,8 @@ class Incoming:
         self.is_last = True
         self.wants_continue = False
         self._give_up()
-        self._body = b""
+        self._body = self._target = b""
+        self._parser = None  # it keeps what it has read of a header
         self.ready.append(refusal)
 
     def stop(self) -> None:
