@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ def test_the_first_signal_is_a_wish(number: signal.Signals, capfd: pytest.Captur
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
         assert not interrupts.requested
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert interrupts.requested
     assert signal.getsignal(number) == before
     assert "once more to stop at once" in capfd.readouterr().err
@@ -28,7 +27,7 @@ def test_nohup_is_left_alone() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interrupts() as interrupts:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert not interrupts.requested
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
