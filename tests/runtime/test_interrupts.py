@@ -14,12 +14,15 @@ from synthgen.runtime.interrupts import STOP_SIGNALS, Interrupts
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_the_first_signal_is_a_wish(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(number)
-    with Interrupts() as interrupts:
-        assert not interrupts.requested
-        signal.raise_signal(number)
-        assert interrupts.requested
-    assert signal.getsignal(number) == before
+    outside = signal.signal(number, signal.SIG_DFL)  # under nohup it would be left alone
+    try:
+        with Interrupts() as interrupts:
+            assert not interrupts.requested
+            signal.raise_signal(number)
+            assert interrupts.requested
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, outside)
     assert "once more to stop at once" in capfd.readouterr().err
 
 
