@@ -18,6 +18,7 @@ import uvloop
 
 from synthgen.errors import EXIT_OK, ResourceError
 from synthgen.runtime.files import FileLock, explain_os_errors, sync_folder, write_whole
+from synthgen.runtime.heap import keep_freed_memory
 from synthgen.server.access import Guard, read_key
 from synthgen.server.app import App
 from synthgen.server.listening import HttpServer, allow_connections, bind, endpoint_of, is_loopback
@@ -29,6 +30,8 @@ from synthgen.specs import ServeSpec
 
 LOCK_NAME = "server.lock"
 RECORD_NAME = "server.json"
+#: What searches compare is below the first, a megabyte; of the second each thread has one.
+_HEAP_BLOCK_BYTES, _HEAP_KEPT_BYTES = 1024 * 1024, 8 * 1024 * 1024
 #: What is said where others than this machine can connect.
 _WITHOUT_KEY = (
     "anybody who can reach this machine can read and write: there is no authentication (see --require-key)"
@@ -49,6 +52,7 @@ def serve(spec: ServeSpec) -> int:
     be used, InputError when the folder holds a database that is not this program's, UsageError for
     unknown quirks and for a key that is required and not there.
     """
+    keep_freed_memory(blocks_below_bytes=_HEAP_BLOCK_BYTES, kept_bytes=_HEAP_KEPT_BYTES)
     quirks = parse_quirks(spec.quirks)
     key = read_key() if spec.require_key else None
     folder = spec.data_dir.absolute()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,15 +19,6 @@ class Pace(NamedTuple):
     window: int
     workers: int
     cores_each: int
-
-
-def keep_large_arrays() -> None:
-    """Have glibc keep freed memory of large arrays; elsewhere nothing happens."""
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3)
-    with contextlib.suppress(AttributeError, OSError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
 def find_best_device(torch: Any) -> str:

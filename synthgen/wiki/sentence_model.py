@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import InputError, ResourceError, SynthgenError
+from synthgen.runtime.heap import keep_freed_memory
 from synthgen.runtime.memory import available_cores
-from synthgen.wiki.model_device import find_best_device, find_fastest_dtype, find_pace, keep_large_arrays
+from synthgen.wiki.model_device import find_best_device, find_fastest_dtype, find_pace
 from synthgen.wiki.model_files import (
     DEFAULT_MODEL,
     FLAG,
@@ -94,7 +95,7 @@ class SentenceEmbedder:
         #: The type of matrix products.
         self.dtype = self._choose_dtype(library, dtype)
         if self.device == "cpu":  # not before: weights that were converted are to be given back
-            keep_large_arrays()
+            keep_freed_memory(blocks_below_bytes=1 << 30, kept_bytes=(1 << 31) - 1)  # of large arrays
 
     @property
     def window(self) -> int:
