@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 
 from synthgen.server.covering import SpaceIndex, View
 from synthgen.server.reading import Readers
-from synthgen.server.recall import BLOCK_ROWS, MOST_TOLD, Match, Sought, compare_uncovered, nearest
+from synthgen.server.recall import (
+    BLOCK_ROWS,
+    MOST_TOLD,
+    Match,
+    Sought,
+    Told,
+    compare_uncovered,
+    is_beyond,
+    nearest,
+)
 from synthgen.server.vectors import FLOAT_ERROR, Part, VectorIndex
 
 Doubles = NDArray[np.float64]
 
-#: Vectors read and compared at first, and twice as many each further time: mostly the first ones prove all.
-_FIRST_READ = 64
 #: Where more than this share of an index would have to be read by key, all vectors are compared in order.
 _MOST_SHARE = 0.125
 
@@ -86,23 +93,15 @@ class _Told:
         """Return the ``limit`` nearest: all others are farther; None where that takes too many."""
         rest = compare_uncovered(readers, self._space, self._view, n_memories, (self._sought, self._limit))
         rows = np.union1d(rest, self._loose + self._space.first_row)
-        matches = self._sought.rank(readers, rows, self._limit)
         order = np.argsort(-self._highest)
+        told = Told(self._numbers[order] + self._space.first_row, self._highest[order])
         most = min(MOST_TOLD, max(BLOCK_ROWS, int(_MOST_SHARE * self._view.n_covered)))
-        n_read, n_next = 0, _FIRST_READ + self._limit
-        while n_read < len(order) and not self._is_beyond(matches, self._highest[order[n_read]]):
-            if n_read >= most:
-                return None
-            rows = self._numbers[order[n_read : n_read + n_next]] + self._space.first_row
-            matches += self._sought.rank(readers, rows, self._limit)
-            matches = sorted(set(matches), key=lambda match: (-match.cosine, match.row))[: self._limit]
-            n_read, n_next = n_read + n_next, 2 * n_next
+        matches = self._sought.rank_told(readers, rows, told, self._limit, most)
+        if len(order) > most and not is_beyond(matches, self._limit, told.highest[most]):
+            return None
         # A vector that was replaced since may be farther than its bytes tell.
-        is_whole = self.floor <= -1.0 or self._is_beyond(matches, np.nextafter(self.floor, -1.0))
+        is_whole = self.floor <= -1.0 or is_beyond(matches, self._limit, np.nextafter(self.floor, -1.0))
         return matches if is_whole else None
-
-    def _is_beyond(self, matches: list[Match], cosine: float) -> bool:
-        return len(matches) == self._limit and matches[-1].cosine > cosine
 
 
 def _bounds(products: NDArray[np.float32], squares: NDArray[np.float32]) -> tuple[Doubles, Doubles]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synthgen.server.covering import SpaceIndex, View
 from synthgen.server.reading import Readers, read_vectors, read_vectors_of
 from synthgen.server.store import Space
+from synthgen.server.vectors import VectorIndex
 
 #: Vectors of one block: 6 MB of float32.
 BLOCK_ROWS = 2_048
@@ -21,6 +22,11 @@ BLOCK_ROWS = 2_048
 SPARE = 64
 #: The same for an index that has to prove itself, and how many it may be asked for before all are compared.
 SPARE_PROVEN, MOST_TOLD = 256, 20_000
+#: Read at first beyond those asked for, of what an index tells of: mostly that is all that has to be read.
+#: Each costs a read of the disk where the database does not fit the memory.
+_SPARE_READ = 6
+#: Read at a time where that was not all, at least.
+_MORE_READ = 64
 
 
 class Match(NamedTuple):
@@ -54,11 +60,11 @@ def nearest_indexed(
     sought = Sought.of(vector)
     with entry.view() as view:
         if view.index is not None:
-            _, ordinals = view.index.search(sought.unit, limit + SPARE)
+            told = _ask(view.index, entry.space, sought, limit + SPARE)
     if view.index is None:
         return nearest(readers, entry.space, n_memories, vector, limit)
     rows = compare_uncovered(readers, entry.space, view, n_memories, (sought, limit))
-    return sought.rank(readers, np.union1d(rows, ordinals + entry.space.first_row), limit)
+    return sought.rank_told(readers, rows, told, limit)
 
 
 def nearest_proven(
@@ -76,16 +82,35 @@ def nearest_proven(
             index = view.index
             if index is None or len(index.loose) > MOST_TOLD:
                 break
-            others = np.fromiter(index.loose, np.int64, len(index.loose))
-            cosines, ordinals = index.search(sought.unit, n_told, all_lists=True)
-        rows = np.union1d(others, ordinals) + entry.space.first_row
-        rows = np.union1d(rows, compare_uncovered(readers, entry.space, view, n_memories, (sought, limit)))
-        matches = sought.rank(readers, rows, limit)
-        is_all = len(ordinals) < n_told
-        if is_all or (len(matches) == limit and matches[-1].cosine > cosines[-1] + index.error):
+            others = np.fromiter(index.loose, np.int64, len(index.loose)) + entry.space.first_row
+            told = _ask(index, entry.space, sought, n_told, all_lists=True)
+        rest = compare_uncovered(readers, entry.space, view, n_memories, (sought, limit))
+        matches = sought.rank_told(readers, np.union1d(others, rest), told, limit)
+        if len(told.rows) < n_told or is_beyond(matches, limit, told.highest[-1]):
             return matches
         n_told *= 4
     return nearest(readers, entry.space, n_memories, vector, limit)
+
+
+class Told(NamedTuple):
+    """Rows (n,) whose cosines are at most ``highest`` (n,), largest first: so an index tells."""
+
+    rows: NDArray[np.int64]
+    highest: NDArray[np.float64]
+
+
+def _ask(index: VectorIndex, space: Space, sought: Sought, n_told: int, *, all_lists: bool = False) -> Told:
+    """Ask ``index`` for about ``n_told`` nearest; call it under its lock."""
+    cosines, ordinals = index.search(sought.unit, n_told, all_lists=all_lists)
+    is_loose = np.array([ordinal in index.loose for ordinal in ordinals.tolist()], np.bool_)
+    highest = np.where(is_loose, np.inf, cosines.astype(np.float64) + index.error)
+    order = np.argsort(-highest, kind="stable")
+    return Told(ordinals[order] + space.first_row, highest[order])
+
+
+def is_beyond(matches: list[Match], limit: int, cosine: float) -> bool:
+    """Return whether there are ``limit`` matches, and the last one is nearer than ``cosine`` tells."""
+    return len(matches) == limit and matches[-1].cosine > cosine
 
 
 def compare_uncovered(
@@ -125,6 +150,26 @@ class Sought(NamedTuple):
             order = np.lexsort((found, -cosines))[:limit]
             matches += [Match(int(found[i]), float(cosines[i])) for i in order if np.isfinite(cosines[i])]
         return sorted(matches, key=lambda match: (-match.cosine, match.row))[:limit]
+
+    def rank_told(
+        self, readers: Readers, rows: NDArray[np.int64], told: Told, limit: int, most: int = MOST_TOLD
+    ) -> list[Match]:
+        """Return the ``limit`` nearest of ``rows`` and ``told``; reads all of ``rows``, and of the others no
+        more than it takes to know, or ``most`` and a batch.
+        """
+        matches = self.rank(readers, rows, limit)
+        is_other = ~np.isin(told.rows, rows)  # each is read once: it may be replaced meanwhile
+        rows, highest = told.rows[is_other], told.highest[is_other]
+        n_read, n_next = 0, limit + _SPARE_READ
+        while n_read < min(len(rows), most) and not is_beyond(matches, limit, highest[n_read]):
+            matches = matches + self.rank(readers, rows[n_read : n_read + n_next], limit)
+            matches = sorted(matches, key=lambda match: (-match.cosine, match.row))[:limit]
+            n_read += n_next
+            n_next = max(_MORE_READ, n_read)
+            if len(matches) == limit:
+                n_needed = int(np.searchsorted(-highest, -matches[-1].cosine, side="right"))
+                n_next = min(n_next, max(1, n_needed - n_read))
+        return matches
 
 
 def _scan(readers: Readers, space: Space, ordinals: range, sought: Sought, keep: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from synthgen.server import indexing, vectors
+from synthgen.server import indexing, recall, vectors
 from synthgen.server.indexing import FOLDER_NAME
+from synthgen.server.reading import Readers
 from synthgen.server.recall import Match, nearest, nearest_indexed, nearest_proven
 from synthgen.server.requests import Memory
 from synthgen.server.state import State
@@ -112,6 +113,33 @@ def test_it_grows_from_no_index_over_a_small_one_to_a_large_one(database: Path) 
                 index = index_of(state)
                 assert (index.size if index else None) == size
                 await check(state, ROWS[:stop])
+
+    run(body)
+
+
+def test_a_search_reads_little_more_than_it_tells_of(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row is a read of the disk where the database does not fit the memory."""
+    read: list[int] = []
+    read_vectors_of = recall.read_vectors_of
+
+    def counting(readers: Readers, rows: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        read.extend(rows)
+        return read_vectors_of(readers, rows)
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS))
+            await caught_up(state)
+            monkeypatch.setattr(recall, "read_vectors_of", counting)
+            monkeypatch.setattr(recall, "_MORE_READ", 1)
+            for search in (nearest_indexed, nearest_proven):
+                for query in clustered(12, seed=5):
+                    read.clear()
+                    await ask(state, search, query)
+                    cosines = np.sort(vectors.normalise(ROWS) @ query)[::-1]
+                    n_needed = int(np.sum(cosines > cosines[9] - 2 * vectors.VectorIndex.error))
+                    assert 10 <= len(read) <= max(16, n_needed), (search.__name__, len(read), n_needed)
+                    assert len(set(read)) == len(read)
 
     run(body)
 
