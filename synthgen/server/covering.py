@@ -71,11 +71,11 @@ class SpaceIndex:
 
     @property
     def is_outgrown(self) -> bool:
-        """Whether the space needs an index, or a larger one than it has."""
+        """Whether the space needs an index, or a larger one than it has, or one that suits its vectors."""
         size = size_for(self.space.n_memories)
         if size is None or self.space.n_memories < self.n_patient:
             return False
-        return self.index is None or self.index.size != size
+        return self.index is None or self.index.size != size or self.index.wear.is_worn
 
     @property
     def n_compared(self) -> int:
@@ -129,6 +129,7 @@ class SpaceIndex:
         with self.lock:
             new = self.successor
             assert new is not None and new.index is not None
+            new.index.wear.begin()
             self.index, self.n_covered, self.n_saved = new.index, new.n_added, 0
             self._freshen(range(new.n_added), new.change)
             self.successor = None

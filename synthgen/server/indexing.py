@@ -31,6 +31,8 @@ FOLDER_NAME = "index"
 PIECE_ROWS = 2_048
 #: Indexing waits for a piece, or until no more memories come for so long: it takes time from storing.
 QUIET_S = 0.3
+#: Where they trickle, none waits longer.
+_LONGEST_S = 2.0
 #: A file is written anew when an index has grown by this share, and at the end.
 _SAVE_GROWTH = 0.5
 #: It is written anew, too, when nothing was stored for so long.
@@ -68,6 +70,7 @@ class Indexer:
         self._event = threading.Event()
         self._stopping = False
         self._last_commit_s = 0.0
+        self._advanced_s = 0.0
         self._thread = threading.Thread(target=self._run, name="indexer")
 
     def open(self) -> None:
@@ -116,15 +119,18 @@ class Indexer:
             if not self._event.wait(_SAVE_IDLE_S):
                 self._try(self._save_all)
             self._event.clear()
+            self._advanced_s = time.monotonic()
             while not self._stopping and self.lag:
                 if self._is_due():
                     self._try(self._advance)
+                    self._advanced_s = time.monotonic()
                 else:
                     time.sleep(QUIET_S / 6)
         self._try(self._save_all)
 
     def _is_due(self) -> bool:
-        return self.lag >= PIECE_ROWS or self._is_quiet()
+        has_waited = time.monotonic() - self._advanced_s > _LONGEST_S
+        return self.lag >= PIECE_ROWS or has_waited or self._is_quiet()
 
     def _is_quiet(self) -> bool:
         return time.monotonic() - self._last_commit_s > QUIET_S
@@ -221,6 +227,7 @@ class Indexer:
         ordinals = range(entry.n_covered, stop)
         if entry.index is not None:
             entry.index.add(*self._read(entry.space, ordinals))
+            entry.index.wear.look()
         entry.settle(ordinals, change)
 
     def _refresh(self, entry: SpaceIndex) -> None:
@@ -231,6 +238,8 @@ class Indexer:
         numbers, vectors = self._read_these(entry.space, stale)
         if entry.index is not None:
             _replace(entry.index, stale, numbers, vectors)
+            entry.index.wear.n_replaced += len(stale)
+            entry.index.wear.look()
         new = entry.successor
         if new is not None and new.index is not None:  # what it does not hold yet, it will read later
             is_held = numbers < new.n_added

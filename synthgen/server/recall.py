@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from synthgen.server.covering import SpaceIndex, View
 from synthgen.server.reading import Readers, read_vectors, read_vectors_of
 from synthgen.server.store import Space
-from synthgen.server.vectors import VectorIndex
 
 #: Vectors of one block: 6 MB of float32.
 BLOCK_ROWS = 2_048
@@ -60,7 +59,7 @@ def nearest_indexed(
     sought = Sought.of(vector)
     with entry.view() as view:
         if view.index is not None:
-            told = _ask(view.index, entry.space, sought, limit + SPARE)
+            told = _ask(view, entry.space, sought, limit + SPARE)
     if view.index is None:
         return nearest(readers, entry.space, n_memories, vector, limit)
     rows = compare_uncovered(readers, entry.space, view, n_memories, (sought, limit))
@@ -83,7 +82,7 @@ def nearest_proven(
             if index is None or len(index.loose) > MOST_TOLD:
                 break
             others = np.fromiter(index.loose, np.int64, len(index.loose)) + entry.space.first_row
-            told = _ask(index, entry.space, sought, n_told, all_lists=True)
+            told = _ask(view, entry.space, sought, n_told, all_lists=True)
         rest = compare_uncovered(readers, entry.space, view, n_memories, (sought, limit))
         matches = sought.rank_told(readers, np.union1d(others, rest), told, limit)
         if len(told.rows) < n_told or is_beyond(matches, limit, told.highest[-1]):
@@ -99,9 +98,11 @@ class Told(NamedTuple):
     highest: NDArray[np.float64]
 
 
-def _ask(index: VectorIndex, space: Space, sought: Sought, n_told: int, *, all_lists: bool = False) -> Told:
-    """Ask ``index`` for about ``n_told`` nearest; call it under its lock."""
-    cosines, ordinals = index.search(sought.unit, n_told, all_lists=all_lists)
+def _ask(view: View, space: Space, sought: Sought, n_told: int, *, all_lists: bool = False) -> Told:
+    """Ask an index for the ``n_told`` nearest of those that it holds as they are; within its view."""
+    index = view.index
+    assert index is not None
+    cosines, ordinals = index.search(sought.unit, n_told, without=view.stale, all_lists=all_lists)
     is_loose = np.array([ordinal in index.loose for ordinal in ordinals.tolist()], np.bool_)
     highest = np.where(is_loose, np.inf, cosines.astype(np.float64) + index.error)
     order = np.argsort(-highest, kind="stable")

@@ -16,6 +16,7 @@ from synthgen.runtime.files import publish
 from synthgen.server.covering import SpaceIndex
 from synthgen.server.store import ORDINAL_BITS
 from synthgen.server.vectors import VectorIndex
+from synthgen.server.wear import Wear
 
 
 def save_index(folder: Path, entry: SpaceIndex) -> Callable[[sqlite3.Connection], None]:
@@ -39,12 +40,13 @@ def save_index(folder: Path, entry: SpaceIndex) -> Callable[[sqlite3.Connection]
     finally:
         partial.unlink(missing_ok=True)
     number, loose = entry.space.number, json.dumps(sorted(entry.index.loose))
+    wear = json.dumps(entry.index.wear.to_document())
 
     def note(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(
-            "INSERT OR REPLACE INTO vector_index VALUES (?, ?, ?, ?, ?, ?)",
-            (number, generation, n_covered, loose, n_bytes, digest),
+            "INSERT OR REPLACE INTO vector_index VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (number, generation, n_covered, loose, wear, n_bytes, digest),
         )
         _forget(connection, entry.space.first_row, change, stale)
         connection.execute("COMMIT")
@@ -72,19 +74,19 @@ def load_index(connection: sqlite3.Connection, folder: Path, entry: SpaceIndex) 
     """Give ``entry`` the index that was saved, where its file is whole."""
     space = entry.space
     found = connection.execute(
-        "SELECT generation, n_covered, loose, bytes, xxh3_128 FROM vector_index WHERE space = ?",
+        "SELECT generation, n_covered, loose, wear, bytes, xxh3_128 FROM vector_index WHERE space = ?",
         (space.number,),
     ).fetchone()
     if found is None:
         return
-    entry.generation, n_covered, loose, n_bytes, digest = found
+    entry.generation, n_covered, loose, wear, n_bytes, digest = found
     path = _path(folder, space.number, entry.generation)
     with contextlib.suppress(OSError, RuntimeError):  # lost or damaged: it is made anew
         if path.stat().st_size != n_bytes or _digest_of(path) != digest:
             return
         if n_covered > space.n_memories:
             return
-        entry.index = VectorIndex.load(path, json.loads(loose))
+        entry.index = VectorIndex.load(path, json.loads(loose), Wear(**json.loads(wear)))
         entry.n_covered = entry.n_saved = n_covered
         replaced = connection.execute(
             "SELECT row, change FROM replaced WHERE row >= ? AND row < ?",

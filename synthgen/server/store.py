@@ -41,6 +41,7 @@ CREATE TABLE vector_index (
     generation INTEGER NOT NULL,          -- part of its file's name
     n_covered INTEGER NOT NULL,           -- memories from ordinal 0 on that it holds
     loose TEXT NOT NULL,                  -- JSON: ordinals that it holds badly
+    wear TEXT NOT NULL,                   -- JSON: what it was fitted to, and what came since
     bytes INTEGER NOT NULL,
     xxh3_128 TEXT NOT NULL                -- of the file
 );

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.server.wear import Wear
 from synthgen.specs import EMBEDDING_DIMENSION
 
 #: By so much of the sample's range the steps reach beyond it on either side; what lies farther is cut off.
@@ -141,14 +142,15 @@ class VectorIndex:
     """Vectors of length 1 by number. One thread may change it, while others search under ``lock.shared()``.
 
     ``loose``: numbers of vectors that bytes hold badly; of all others no cosine told is off by more than
-    ``error``. ``n_removals`` counts calls of :meth:`remove`.
+    ``error``. ``n_removals`` counts calls of :meth:`remove`. ``wear`` tells when to fit another.
     """
 
     error = _LOOSE_ERROR + FLOAT_ERROR
 
-    def __init__(self, ivf: Any, size: Size, loose: Iterable[int] = ()) -> None:
+    def __init__(self, ivf: Any, size: Size, loose: Iterable[int] = (), wear: Wear | None = None) -> None:
         self.size = size
         self.loose = set(loose)
+        self.wear = wear or Wear()
         self.n_removals = 0
         self.lock = SharedLock()
         self._ivf = ivf
@@ -183,13 +185,13 @@ class VectorIndex:
         yield cls(ivf, size)
 
     @classmethod
-    def load(cls, path: Path, loose: Iterable[int]) -> VectorIndex:
+    def load(cls, path: Path, loose: Iterable[int], wear: Wear) -> VectorIndex:
         """Read what :meth:`save` has written; RuntimeError where that is not it, or of none of the sizes."""
         ivf = import_faiss().read_index(str(path))
         size = next((size for size in SIZES if size.n_lists == ivf.nlist), None)
         if size is None:
             raise RuntimeError(f"an index of {ivf.nlist} lists: {path}")
-        return cls(ivf, size, loose)
+        return cls(ivf, size, loose, wear)
 
     def save(self, path: Path) -> None:
         """Write it to ``path``; searches may go on. RuntimeError where the disk does not take it."""
@@ -203,8 +205,9 @@ class VectorIndex:
         if not len(numbers):
             return
         faiss = import_faiss()
-        lists = self._ivf.quantizer.assign(vectors, 1).ravel()
+        cosines, lists = (found.ravel() for found in self._ivf.quantizer.search(vectors, 1))
         is_loose = self._errors(vectors, lists) > _LOOSE_ERROR
+        self.wear.see(cosines, is_loose)
         arrays = (vectors, np.ascontiguousarray(numbers), lists)
         pointers = [faiss.swig_ptr(array) for array in arrays]
         with self.lock.alone():
@@ -220,15 +223,23 @@ class VectorIndex:
                 self.loose -= set(numbers.tolist())
 
     def search(
-        self, vector: NDArray[np.float32], n_nearest: int, *, all_lists: bool = False
+        self,
+        vector: NDArray[np.float32],
+        n_nearest: int,
+        *,
+        without: Sequence[int] = (),
+        all_lists: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return cosines and numbers of about the ``n_nearest`` nearest to ``vector`` (768,), largest first.
 
-        ``all_lists``: those whose cosines, as told, are the largest of all. Call it under ``lock.shared()``.
+        Numbers of ``without`` are passed over. ``all_lists``: those whose cosines, as told, are the largest
+        of all. Call it under ``lock.shared()``.
         """
         faiss = import_faiss()
-        n_probed = self.size.n_lists if all_lists else self.size.n_probed
-        parameters = faiss.SearchParametersIVF(nprobe=n_probed)
+        parameters = faiss.SearchParametersIVF(nprobe=self.size.n_lists if all_lists else self.size.n_probed)
+        if without:
+            passed_over = faiss.IDSelectorBatch(np.array(without, np.int64))
+            parameters.sel = faiss.IDSelectorNot(passed_over)
         cosines, numbers = self._ivf.search(vector[None], n_nearest, params=parameters)
         found = numbers[0] >= 0
         return cosines[0][found], numbers[0][found]

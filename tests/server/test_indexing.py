@@ -144,6 +144,80 @@ def test_a_search_reads_little_more_than_it_tells_of(database: Path, monkeypatch
     run(body)
 
 
+def test_what_was_replaced_hides_nothing_behind_it(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its old bytes lie in the index and are nearest there; more of them than a search asks for."""
+    monkeypatch.setattr(vectors, "SIZES", (Size(300, 8, 8),))
+
+    async def body() -> None:
+        async with opened(database) as state:
+            query, stored = clustered(1, seed=5)[0], ROWS[:1_900].copy()
+            await store(state, enumerate(stored))
+            await caught_up(state)
+            monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
+            nearest_150 = np.argsort(-(vectors.normalise(stored) @ query))[:150]
+            stored[nearest_150] = -query
+            await store(state, ((int(row), stored[row]) for row in nearest_150))
+            assert state.indexer.lag == 150
+            truth = np.argsort(-(vectors.normalise(stored) @ query))[:10].tolist()
+            assert await ask(state, nearest_indexed, query) == truth
+            assert await ask(state, nearest_proven, query) == truth
+            await store(state, ((int(row), None) for row in nearest_150))
+            assert await ask(state, nearest_indexed, query) == truth
+
+    run(body)
+
+
+def test_where_memories_trickle_none_waits_for_a_piece(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing.Indexer, "_is_quiet", lambda self: False)
+    monkeypatch.setattr(indexing, "_LONGEST_S", 0.05)
+
+    async def body() -> None:
+        async with opened(database) as state:
+            await store(state, enumerate(ROWS[:400]))
+            await caught_up(state)
+
+    run(body)
+
+
+@pytest.mark.parametrize("is_appended", [False, True])
+def test_it_is_fitted_anew_once_its_vectors_have_changed(
+    database: Path, is_appended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another model's vectors come, under the same ids or beside the others."""
+    is_due = indexing.Indexer._is_due
+    others = np.roll(clustered(1_200, seed=77), 5, axis=1)
+
+    async def body() -> None:
+        async with opened(database) as state:
+            monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
+            await store(state, enumerate(ROWS[:600]))
+            monkeypatch.setattr(indexing.Indexer, "_is_due", is_due)
+            await caught_up(state)
+            first = index_of(state)
+            await store(state, enumerate(ROWS[600:1_000], 600))  # more of the same
+            await caught_up(state)
+            assert first is not None and index_of(state) is first
+        async with opened(database) as state:  # what it was fitted to is known after a restart, too
+            first = index_of(state)
+            assert first is not None and first.wear.n_fitted == 600 and first.wear.n_replaced == 0
+            start = 1_000 if is_appended else 0
+            await store(state, enumerate(others[: 900 if is_appended else 1_000], start))
+            await caught_up(state)
+            second = index_of(state)
+            assert second is not None and second is not first and not second.wear.is_worn
+            assert second.size == first.size
+            stored = np.concatenate((ROWS[:1_000], others[:900])) if is_appended else others[:1_000]
+            truth = np.argsort(-(vectors.normalise(stored) @ others[1_100]))[:10].tolist()
+            assert await ask(state, nearest_proven, others[1_100]) == truth
+        async with opened(database) as state:
+            third = index_of(state)
+            assert third is not None and third.wear == second.wear
+
+    run(body)
+
+
 def test_while_it_lags_everything_is_found(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
 
@@ -259,7 +333,9 @@ def restore_older(folder: Path, database: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [lose, damage, cut, exchange, restore_older])
-def test_a_lost_or_stale_index_is_made_anew(database: Path, fault: Callable[[Path, Path], None]) -> None:
+def test_a_lost_or_stale_index_is_made_anew(
+    database: Path, fault: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed = ROWS[:1_000].copy()
     changed[3:9] = clustered(6, seed=11)
     is_older = fault is restore_older
@@ -276,6 +352,7 @@ def test_a_lost_or_stale_index_is_made_anew(database: Path, fault: Callable[[Pat
     async def look() -> None:
         async with opened(database) as state:
             assert state.indexer.of(state.writer.spaces["s"]).n_covered == 0, "the file was believed"
+            held.undo()
             stored = ROWS[:1_000] if is_older else changed
             await check(state, stored)
             await caught_up(state)
@@ -285,7 +362,9 @@ def test_a_lost_or_stale_index_is_made_anew(database: Path, fault: Callable[[Pat
     run(fill)
     assert len(list(database.with_name(FOLDER_NAME).iterdir())) == 1, "the file before was left"
     fault(database.with_name(FOLDER_NAME), database)
-    run(look)
+    with monkeypatch.context() as held:
+        held.setattr(indexing.Indexer, "_is_due", lambda self: False)
+        run(look)
 
 
 def test_an_index_that_cannot_be_kept_hinders_nobody(

@@ -88,16 +88,16 @@ def test_a_file_holds_it_whole(
 ) -> None:
     monkeypatch.setattr(server_vectors, "SIZES", (*SIZES, SIZE))
     index.save(tmp_path / "x")
-    again = VectorIndex.load(tmp_path / "x", index.loose)
+    again = VectorIndex.load(tmp_path / "x", index.loose, index.wear)
     for query in rows[:20]:
         for both in zip(index.search(query, 30), again.search(query, 30), strict=True):
             assert np.array_equal(*both)
     monkeypatch.undo()
     with pytest.raises(RuntimeError, match="16 lists"):
-        VectorIndex.load(tmp_path / "x", [])
+        VectorIndex.load(tmp_path / "x", [], index.wear)
     (tmp_path / "x").write_bytes(b"no index")
     with pytest.raises(RuntimeError):
-        VectorIndex.load(tmp_path / "x", [])
+        VectorIndex.load(tmp_path / "x", [], index.wear)
 
 
 def test_it_can_be_searched_while_it_grows(rows: NDArray[np.float32]) -> None:
