@@ -38,6 +38,7 @@ from synthgen.server.requests import (
 from synthgen.server.seeking import Seeking
 from synthgen.server.state import State
 from synthgen.server.status import health, metrics, prometheus, ruin_of, system_health, tells_damage
+from synthgen.server.store import FilesLostError
 from synthgen.server.traffic import SMALL_BYTES, Interrupted, Traffic
 
 _MEMORIES = "/api/v1/memories"
@@ -260,6 +261,10 @@ def _store_failure(error: sqlite3.Error) -> Refusal:
             "MEMORY_SYSTEM_ERROR",
             f"The database is damaged ({error}). Stop the server, restore a backup.",
         )
+    if isinstance(error, FilesLostError):
+        return refusal(
+            503, "MEMORY_SYSTEM_ERROR", f"Nothing was stored: {error}. Stop the server, restore a backup."
+        )
     if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
         return refusal(
             507,
@@ -268,5 +273,8 @@ def _store_failure(error: sqlite3.Error) -> Refusal:
             _RETRY,
         )
     return refusal(
-        503, "MEMORY_SYSTEM_ERROR", f"Nothing was stored: the store failed ({error}). Try again.", _RETRY
+        503,
+        "MEMORY_SYSTEM_ERROR",
+        f"The store failed ({error}). Nothing is known to be stored: try again with the same id.",
+        _RETRY,
     )

@@ -136,8 +136,9 @@ class _Service:
         app = App(state, traffic)
         answer = app.serve if self._key is None else Guard(self._key, app.serve).serve
         server = HttpServer(listener, traffic, answer)
-        state.start()
         try:
+            with explain_damage(database):
+                state.start()
             await server.start()
             self._announce(loop)
             await self._stop.wait()
@@ -148,7 +149,14 @@ class _Service:
                 state.close()
             except sqlite3.Error as error:  # a full disk: all that was acknowledged is in the log
                 _say(f"warning: the log is not copied into the database, the next start does it ({error})")
-            self._record.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a disk that became read-only; the next server replaces it
+                self._record.unlink(missing_ok=True)
+        if ruin := state.writer.counts.ruin:
+            raise ResourceError(
+                f"what was stored lately is lost ({ruin})",
+                where=str(database),
+                next_step="restore a backup, and stop the server before its files are moved",
+            )
 
     def _announce(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell files and people where the server is; the socket already takes connections."""

@@ -29,15 +29,21 @@ def ruin_of(state: State) -> str:
     """Return why the store can no longer be trusted or used, as far as its threads know; empty if it can."""
     if not state.writer.is_alive:
         return "the thread that writes has ended"
-    errors = (state.writer.counts.last_error, state.indexer.last_error)
-    return next((error for error in errors if error.startswith(_DAMAGE_TEXT)), "")
+    if state.writer.counts.ruin:
+        return state.writer.counts.ruin
+    return next((error for error in _errors(state) if error.startswith(_DAMAGE_TEXT)), "")
+
+
+def _errors(state: State) -> tuple[str, ...]:
+    counts = state.writer.counts
+    return counts.last_error, counts.text_error, state.indexer.last_error
 
 
 def _status(state: State, ruin: str) -> tuple[str, str]:
     """Return the word for how the store is, and what is wrong with it."""
     if ruin := ruin or ruin_of(state):
         return "unhealthy", ruin
-    trouble = state.writer.counts.last_error or state.indexer.last_error
+    trouble = next(filter(None, _errors(state)), "")
     return ("degraded" if trouble else "healthy"), trouble
 
 

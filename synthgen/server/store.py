@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from synthgen.errors import InputError, ResourceError
 from synthgen.runtime.files import explain_os_errors, publish
@@ -135,8 +136,17 @@ def prepare_database(path: Path) -> None:
 
 
 def read_database_id(path: Path) -> str:
-    """Return the 16 hex digits that were drawn when the database at ``path`` was made."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
+    """Return the 16 hex digits that were drawn when the database at ``path`` was made.
+
+    Reads what the start needs by a connection that cannot write: SQLite puts the log into the database when
+    the last one that can is closed, and a database that turns out to be damaged is to be left as it is.
+    """
+    # quote: a name may have '?' or '%'
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    with contextlib.closing(connection):
+        load_spaces(connection)
+        for table in ("vector_index", "replaced"):
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         return str(connection.execute("SELECT id FROM database").fetchone()[0])
 
 
@@ -193,6 +203,32 @@ def _check_header(path: Path, header: bytes) -> int:
     return version
 
 
+class FilesLostError(sqlite3.OperationalError):
+    """The files of an open database are no longer under their names: what is written to them is lost."""
+
+
+class OpenFiles:
+    """The database at ``path`` and its log, as a connection has them open."""
+
+    def __init__(self, path: Path) -> None:
+        self._known = {
+            file: _identity(file) for file in (path, path.with_name(f"{path.name}-wal")) if file.exists()
+        }
+
+    def check(self) -> None:
+        """Raise FilesLostError once one was removed, or another lies in its place: some microseconds."""
+        for file, known in self._known.items():
+            if _identity(file) != known:
+                raise FilesLostError(f"{file.name} was removed or replaced while the server had it open")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(FileNotFoundError):
+        found = file.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
 @contextlib.contextmanager
 def explain_damage(path: Path) -> Iterator[None]:
     """Raise InputError for what SQLite says of a damaged database, ResourceError for the rest."""
@@ -204,7 +240,8 @@ def explain_damage(path: Path) -> Iterator[None]:
         raise InputError(
             f"the database is damaged ({error})",
             where=str(path),
-            next_step="restore a backup, or choose another --data-dir; the file was left as it is",
+            next_step="restore a backup (no -wal and -shm of before beside it), or choose another --data-dir;"
+            " the files were left as they are",
         ) from error
 
 
@@ -230,6 +267,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
             f"cache_size = -{WRITER_CACHE_KIB}",
             "secure_delete = OFF",
             "mmap_size = 0",
+            "temp_store = MEMORY",  # nothing outside the folder has to be writable
         ):
             connection.execute(f"PRAGMA {setting}")
     except sqlite3.Error as error:
@@ -240,7 +278,12 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Return a connection that can only read; its cache is small, since pages are read once."""
     connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    for setting in ("query_only = ON", f"cache_size = -{READER_CACHE_KIB}", "mmap_size = 0"):
+    for setting in (
+        "query_only = ON",
+        f"cache_size = -{READER_CACHE_KIB}",
+        "mmap_size = 0",
+        "temp_store = MEMORY",
+    ):
         connection.execute(f"PRAGMA {setting}")
     return connection
 

@@ -20,11 +20,13 @@ from typing import Any
 from synthgen.server.gathering import MAX_BATCH, Arrivals, Done, Gathering
 from synthgen.server.requests import DEFAULT_SPACE, Memory
 from synthgen.server.rows import RowWriter, insert_space
-from synthgen.server.store import Space, connect_writer, load_spaces
+from synthgen.server.store import FilesLostError, OpenFiles, Space, connect_writer, load_spaces
 from synthgen.server.texts import TextIndex
 
 #: Quiet time after which the text index is worked on.
 IDLE_S = 0.2
+#: Quiet time after which it is seen whether the files are still there.
+LOOK_S = 2.0
 
 Future = asyncio.Future[Any]
 _STOP = None
@@ -49,13 +51,19 @@ class _IndexWait:
 
 @dataclass(slots=True)
 class WriterCounts:
-    """What the writer has done since it started; read by anyone, written by its thread."""
+    """What the writer has done since it started; read by anyone, written by its thread.
+
+    ``last_error``, ``text_error``: of the last commit and the last work on texts, empty where it went well.
+    ``ruin``: why nothing can be stored any more.
+    """
 
     n_commits: int = 0
     n_stored: int = 0
     n_failed: int = 0
     largest_batch: int = 0
     last_error: str = ""
+    text_error: str = ""
+    ruin: str = ""
 
 
 class Writer:
@@ -73,6 +81,7 @@ class Writer:
         self._index_waits: list[_IndexWait] = []
         self._stopping = False
         self._texts_lag = True  # until seen otherwise; the sum over all spaces is not for every commit
+        self._is_uncertain = False
         self.counts = WriterCounts()
         #: Called after each commit and before it is answered, with the rows that were replaced (rows.py).
         self.on_commit: Callable[[dict[int, int]], None] = lambda replaced: None
@@ -81,6 +90,7 @@ class Writer:
         self._rows = RowWriter(self._connection, self._texts)
         if DEFAULT_SPACE not in self.spaces:
             self._create_space(DEFAULT_SPACE)
+        self._files = OpenFiles(path)
         self._thread = threading.Thread(target=self._run, name="writer")
 
     def start(self) -> None:
@@ -154,8 +164,12 @@ class Writer:
         self._gathering.finish()
         self._queue.put(_STOP)
         self._thread.join()
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
+        try:
+            is_busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._connection.close()
+        if is_busy:
+            raise sqlite3.OperationalError("another program reads the database")
 
     def _run(self) -> None:
         while not self._stopping:
@@ -164,7 +178,10 @@ class Writer:
                 self._commit(batch)
             for task in tasks:
                 self._perform(task)
-            self._serve_index(idle=not batch and not tasks)
+            is_idle = not batch and not tasks
+            self._serve_index(is_idle)
+            if is_idle:
+                self._look()
         waiting = [wait.future for wait in self._index_waits]
         self._answer(_reject_all, waiting, RuntimeError("the server is stopping"))
 
@@ -189,7 +206,7 @@ class Writer:
     def _next_job(self) -> Any:
         if self._index_waits:
             return self._queue.get_nowait()
-        return self._queue.get(timeout=IDLE_S if self._texts_lag else None)
+        return self._queue.get(timeout=IDLE_S if self._texts_lag else LOOK_S)
 
     def _take_order(self, job: Any, tasks: list[_Task]) -> None:
         if job is _STOP:
@@ -201,7 +218,10 @@ class Writer:
 
     def _commit(self, batch: Arrivals) -> None:
         try:
-            self.on_commit(self._rows.commit([memory for memory, _ in batch], self.spaces))
+            self._make_certain()
+            replaced = self._rows.commit([memory for memory, _ in batch], self.spaces)
+            self._files.check()
+            self.on_commit(replaced)
         except Exception as error:  # the thread must live on: whatever happened, the requests get it
             self._note_failure(len(batch), error)
             self._gathering.settled(batch, error)
@@ -220,23 +240,44 @@ class Writer:
 
     def _note_failure(self, n_failed: int, error: Exception) -> None:
         self.counts.n_failed += n_failed
-        self.counts.last_error = f"{type(error).__name__}: {error}"
+        self.counts.last_error = _in_words(error)
+        if isinstance(error, FilesLostError):
+            self.counts.ruin = str(error)
         self._recover()
 
     def _recover(self) -> None:
-        """Roll back, and believe the file: after a failed sync nobody else knows what is in it."""
+        """Find out what is stored; where that fails, too, it is done before the next work."""
+        self._is_uncertain = True
         try:
+            self._make_certain()
+        except Exception as error:  # the thread must live on
+            self.counts.last_error = _in_words(error)
+
+    def _make_certain(self) -> None:
+        """After an error roll back, and believe the file: after a failed sync nobody else knows.
+
+        Nothing may be written before: in a transaction that was left open it would seem stored.
+        """
+        if self._is_uncertain:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             for name, found in load_spaces(self._connection).items():
                 space = self.spaces.setdefault(name, found)
                 space.n_memories, space.n_indexed = found.n_memories, found.n_indexed
-        except Exception as error:  # the thread must live on
-            self.counts.last_error = f"{type(error).__name__}: {error}"
+            self._is_uncertain = False
+
+    def _look(self) -> None:
+        try:
+            self._files.check()
+        except Exception as error:  # a disk that does not answer says so at the next commit
+            if isinstance(error, FilesLostError):
+                self.counts.ruin = str(error)
 
     def _perform(self, task: _Task) -> None:
         try:
+            self._make_certain()
             result = task.act()
+            self._files.check()
         except Exception as error:
             self._fail([task.future], error)
             return
@@ -255,14 +296,20 @@ class Writer:
 
     def _serve_index(self, idle: bool) -> None:
         """Index a piece of text for the search that waits longest; in quiet moments, all there is."""
+        if not self._index_waits and not (idle and self._texts_lag):
+            return
         try:
+            self._make_certain()
             if self._index_waits:
                 self._advance_for(self._index_waits[0])
             while idle and self._texts_lag and self._queue.empty():
                 self._advance_any()
+            self.counts.text_error = ""
         except Exception as error:  # as for commits: the thread must live on
-            self._fail([wait.future for wait in self._index_waits], error)
+            self._answer(_reject_all, [wait.future for wait in self._index_waits], error)
             self._index_waits.clear()
+            self.counts.text_error = _in_words(error)
+            self._recover()
 
     def _advance_for(self, wait: _IndexWait) -> None:
         if wait.space.n_indexed < wait.n_wanted:
@@ -282,6 +329,10 @@ class Writer:
             self._loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:  # the loop is closed: nobody is left to be told
             return
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _settle(future: Future, error: Exception | None) -> None:
