@@ -16,6 +16,7 @@ from synthgen.server.answers import Answer, json_answer
 from synthgen.server.exchange import Request
 from synthgen.server.parameters import MAX_NATURAL
 from synthgen.server.schemas import BOOLEAN, NATURAL, NUMBER, SPACE, STRING, Schema, ref, schemas
+from synthgen.server.texts import MAX_QUERY_WORDS, MAX_WEIGHED_WORDS
 
 _DESCRIPTION = """\
 Engram's HTTP interface over one SQLite file. A memory is on disk before its 201 leaves; the same id
@@ -68,6 +69,10 @@ _SPACE = [
     {"name": "X-Memory-Space", "in": "header", "schema": SPACE},
     _query("space", SPACE),
 ]
+_WORDS = (
+    "Words, of which a memory has any; case and accents do not count. Of more than "
+    f"{MAX_QUERY_WORDS} distinct ones the rarest of the first {MAX_WEIGHED_WORDS:,} count."
+)
 _COUNT = NATURAL | {"maximum": MAX_NATURAL}
 _PAGE = [
     *_SPACE,
@@ -78,7 +83,7 @@ _PAGE = [
 ]
 _RECALL = [
     *_SPACE,
-    _query("query", STRING, description="Words. One of `query`, `embedding` and `like` is needed."),
+    _query("query", STRING, description=f"One of `query`, `embedding` and `like` is needed. {_WORDS}"),
     _query("like", STRING, description="Id of a stored memory, whose embedding is taken; not on Engram."),
     {"name": "embedding", "in": "query", "content": {_JSON: {"schema": ref("Embedding")}}},
     _query("max_results", _COUNT | {"default": 10}, description="At most 1,000; more is as 1,000."),
@@ -88,7 +93,7 @@ _RECALL = [
 ]
 _SEARCH = [
     *_SPACE,
-    _query("query", STRING, required=True),
+    _query("query", STRING, required=True, description=_WORDS),
     _query("limit", _COUNT | {"default": 10}, description="At most 1,000; more is as 1,000."),
 ]
 _ID = {"name": "id", "in": "path", "required": True, "schema": STRING | {"minLength": 1}}

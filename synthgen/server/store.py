@@ -20,7 +20,7 @@ from synthgen.runtime.files import explain_os_errors, publish
 DATABASE_NAME = "memories.db"
 #: "SyGn", so that the file tells whose it is (PRAGMA application_id).
 APPLICATION_ID = 0x53_79_47_6E
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 ORDINAL_BITS = 40
 #: Two memories of 3.3 kB fit a page; with SQLite's 4,096 bytes a fifth of each page stayed empty.
@@ -30,12 +30,15 @@ CHECKPOINT_PAGES = 4_096
 WRITER_CACHE_KIB = 65_536
 READER_CACHE_KIB = 8_192
 BUSY_TIMEOUT_S = 30.0
+#: How text is cut into words (FTS5, section 4.3.1). 2: 1 leaves the marks of a letter that has two of them.
+TOKENIZER = "unicode61 remove_diacritics 2"
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\x00"
 
-#: What version 2 has beside version 1. An index of vectors is a file beside the database, which alone says
-#: whether it counts: a copy of the database without it, or an older one in its place, makes it anew.
+#: What version 2 has beside version 1, in a new database and in one that is upgraded. An index of vectors is
+#: a file beside the database, which alone says whether it counts: a copy of the database without it, or an
+#: older one in its place, makes it anew.
 _VECTOR_INDEX = """
 CREATE TABLE vector_index (
     space INTEGER PRIMARY KEY REFERENCES space (number),
@@ -51,6 +54,21 @@ CREATE TABLE replaced (                   -- memories that were replaced since t
     change INTEGER NOT NULL               -- ascending
 );
 """
+
+#: What version 3 has beside version 2.
+_WORDS = f"""
+CREATE VIRTUAL TABLE memory_text USING fts5 (
+    content, content='memory', content_rowid='row', tokenize='{TOKENIZER}'
+);
+CREATE VIRTUAL TABLE memory_word USING fts5vocab (memory_text, row);  -- in how many memories a word is
+"""
+
+#: What brings a database of the version before to this one: of version 2 all texts are indexed anew, in the
+#: background.
+_UPGRADES = {
+    2: _VECTOR_INDEX,
+    3: f"DROP TABLE memory_text; {_WORDS} UPDATE space SET n_indexed = 0",
+}
 
 _SCHEMA = f"""
 BEGIN EXCLUSIVE;
@@ -73,7 +91,6 @@ CREATE TABLE memory (
     embedding BLOB                        -- 768 float32, little-endian
 );
 CREATE UNIQUE INDEX memory_by_id ON memory (space, id);
-CREATE VIRTUAL TABLE memory_text USING fts5 (content, content='memory', content_rowid='row');
 CREATE VIEW memories AS
     SELECT space.name AS space, memory.row & {2**ORDINAL_BITS - 1} AS ordinal, memory.id, memory.content,
         memory.confidence, memory.memory_type, memory.details,
@@ -82,6 +99,7 @@ CREATE VIEW memories AS
         length(memory.embedding) / 4 AS dimension, memory.embedding
     FROM memory JOIN space ON space.number = memory.space;
 {_VECTOR_INDEX}
+{_WORDS}
 CREATE TABLE database (id TEXT NOT NULL);  -- tells this database from one made anew in the same place
 INSERT INTO database VALUES (lower(hex(randomblob(8))));
 PRAGMA application_id = {APPLICATION_ID};
@@ -163,15 +181,15 @@ def _create(path: Path) -> None:
 
 
 def _upgrade(path: Path) -> None:
-    """Give a database of version 1 what it lacks, in one transaction; once, also after a kill."""
+    """Bring a database of an older version to this one, in one transaction; once, also after a kill."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN EXCLUSIVE")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version < SCHEMA_VERSION:
-                for statement in _VECTOR_INDEX.split(";"):
+            for later in range(version + 1, SCHEMA_VERSION + 1):
+                for statement in _UPGRADES[later].split(";"):
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                connection.execute(f"PRAGMA user_version = {later}")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise _unusable(path, error) from error

@@ -26,6 +26,7 @@ from synthgen.server.store import Space, prepare_database
 from synthgen.server.vectors import Size
 from synthgen.wiki.foundation import load_foundation
 from tests.server.client import Client, numbers
+from tests.server.older import take_back
 from tests.server.test_vectors import clustered
 from tests.serverproc import running_server
 
@@ -410,19 +411,20 @@ def test_spaces_have_indexes_of_their_own(database: Path) -> None:
     run(body)
 
 
-def test_a_database_of_version_1_is_given_what_it_lacks(database: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_database_is_given_what_it_lacks(database: Path, version: int) -> None:
     async def fill() -> None:
         async with opened(database) as state:
             await store(state, enumerate(ROWS[:400]))
 
     run(fill)
+    take_back(database, version)
     connection = sqlite3.connect(database)
-    connection.executescript("DROP TABLE vector_index; DROP TABLE replaced; PRAGMA user_version = 1;")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    prepare_database(database)
     # While this connection is open the log is not copied into the file, as after a kill.
+    connection.execute("SELECT count(*) FROM memory")
+    prepare_database(database)
     connection.execute("SELECT count(*) FROM vector_index")
-    assert int.from_bytes(database.read_bytes()[60:64], "big") == 1
+    assert int.from_bytes(database.read_bytes()[60:64], "big") == version
     prepare_database(database)
     connection.close()
 

@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
+import sqlite3
+import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from synthgen.errors import ResourceError
+from synthgen.server import store, texts
+from synthgen.server.requests import Memory
+from synthgen.server.store import prepare_database
+from synthgen.server.writer import Writer
 from tests.server.client import LIST, Client
+from tests.server.older import take_back
 from tests.serverproc import ServerProcess, running_server
 
 
@@ -73,3 +85,110 @@ def test_the_index_goes_on_after_a_kill(tmp_path: Any) -> None:
     with running_server(data) as server, Client(server.port) as client:
         client.remember(id="after", content="walrus")
         assert sorted(_search(client, "default", "walrus")) == ["after", "before", "between"]
+
+
+TEXTS = {
+    "french": "résumé",
+    "vietnamese": "Tiếng Việt",
+    "greek": "τῆς ᾠδῆς",
+    "korean": "한국어",
+    "japanese": "が",
+    "hindi": "हिन्दी क़लम",
+    "thai": "ที่นี่",
+    "chinese": "你好",
+    "arabic": "العَرَبِيَّة",
+    "hebrew": "שָׁלוֹם",
+    "private": "\ue000\ue001",
+    "turkish": "İstanbul",
+    "numbers": "Ⅷ",
+    "joined": "snake_case",
+    "nul": "walrus\x00penguin",
+}
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("sought", ["NFC", "NFD"])
+def test_a_text_finds_itself_in_either_form(client: Client, stored: str, sought: str) -> None:
+    space = f"{stored}-{sought}".lower()
+    for name, content in TEXTS.items():
+        client.remember(space, id=name, content=unicodedata.normalize(stored, content))
+    for name, content in TEXTS.items():
+        assert _search(client, space, unicodedata.normalize(sought, content))[:1] == [name]
+
+
+def test_words_are_found_without_their_marks(client: Client) -> None:
+    client.remember("marks", id="x", content="Tiếng Việt")
+    assert _search(client, "marks", "tieng") == _search(client, "marks", "VIÊT") == ["x"]
+
+
+def test_a_text_of_any_character_finds_itself() -> None:
+    """What FTS5 makes of a word it makes of what it made, too: no character is lost on the way to it."""
+    codes = [*range(1, 0x3400), *range(0x3400, 0xD800, 64), *range(0xE000, 0x110000, 64)]
+    text = " ".join(f"a{chr(code)}b {chr(code)}" for code in codes)
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(store._WORDS)
+        connection.execute("INSERT INTO memory_text (rowid, content) VALUES (1, ?)", (text,))
+        indexed = {word for (word,) in connection.execute("SELECT term FROM memory_word")}
+    words = texts.words_of(text)
+    assert len(indexed) > 10_000 and indexed <= set(words)
+    assert set(texts.words_of(" ".join(words))) == set(words)
+
+
+def test_of_a_long_query_the_rarest_words_count(client: Client) -> None:
+    common = [f"common{number}" for number in range(texts.MAX_QUERY_WORDS)]
+    for number in range(3):
+        client.remember("long", id=str(number), content=" ".join(common))
+    client.remember("long", id="rare", content="okapi")
+    assert "rare" in _search(client, "long", " ".join([*common, "okapi"]))
+    absent = " ".join(f"absent{number}" for number in range(texts.MAX_QUERY_WORDS))
+    assert _search(client, "long", f"{absent} okapi") == ["rare"]
+    assert "rare" in _search(client, "long", f"{'common0 ' * 100} okapi"), "each word counts once"
+
+
+def test_a_long_text_finds_itself(client: Client) -> None:
+    rng = random.Random(1)
+    contents = [" ".join(f"w{rng.randrange(9_000)}" for _ in range(5_000)) for _ in range(5)]
+    for row, content in enumerate(contents):
+        client.remember("texts", id=str(row), content=content)
+    assert [_search(client, "texts", content)[0] for content in contents] == list("01234")
+
+
+def test_an_upgrade_that_ends_early_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = tmp_path / "memories.db"
+    prepare_database(database)
+    take_back(database, 1)
+    before = database.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setitem(store._UPGRADES, 3, f"{store._UPGRADES[3]}; SELECT * FROM nowhere")
+        with pytest.raises(ResourceError, match="nowhere"):
+            prepare_database(database)
+    assert database.read_bytes() == before
+    prepare_database(database)
+    assert int.from_bytes(database.read_bytes()[60:64], "big") == store.SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_of_an_older_database_the_texts_are_indexed_anew(tmp_path: Path, version: int) -> None:
+    database = tmp_path / "data" / "memories.db"
+    database.parent.mkdir()
+    prepare_database(database)
+    contents = ["Tiếng Việt", "walrus"]
+
+    async def fill() -> None:
+        writer = Writer(database, asyncio.get_running_loop())
+        writer.start()
+        for space in ("old", "older"):
+            for number, content in enumerate(contents):
+                memory = Memory(space, str(number), content, 0.5, 0, 0, "semantic", None, None)
+                await writer.store(memory)
+            await writer.index_texts(writer.spaces[space])
+        writer.close()
+
+    asyncio.run(fill())
+    take_back(database, version)
+    with running_server(database.parent) as server, Client(server.port) as client:
+        for space in ("old", "older"):
+            assert _search(client, space, "tieng") == ["0"]
+            client.remember(space, id="0", content="penguin")
+            assert _search(client, space, "tieng") == []
+            assert _search(client, space, "walrus") == ["1"]
