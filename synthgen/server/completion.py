@@ -22,6 +22,8 @@ DEFAULT_THRESHOLD = 0.7
 DEFAULT_HYPOTHESES = 3
 MAX_HYPOTHESES = 100
 MIN_KNOWN_SHARE = 0.3
+#: Cosines that differ by no more are equal: they are sums of 768 products in float64.
+ROUNDING = 1e-12
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 

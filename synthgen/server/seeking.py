@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from synthgen.server.answers import Answer, confidence_info, invalid_input, json_answer, time_of
-from synthgen.server.completion import completed, parse_cue, too_weak
+from synthgen.server.completion import ROUNDING, completed, parse_cue, too_weak
 from synthgen.server.exchange import Request
 from synthgen.server.misbehaving import spaces_with_memories, unrelated
 from synthgen.server.parameters import flag, natural, number
@@ -58,7 +58,7 @@ class Seeking:
         else:
             raise invalid_input("Recall requires either a text query or embedding vector.")
         if threshold is not None:
-            matches = [match for match in matches if match.cosine >= threshold]
+            matches = [match for match in matches if match.cosine >= threshold - ROUNDING]
         found = await self._state.read(_load, matches)
         answer = _recalled(found, words)
         if flag(query, "include_metadata"):
@@ -94,7 +94,7 @@ class Seeking:
             space_name = check_space(cue.space)
         matches = await self._by_vector(self._state.space(space_name), cue.vector, 1 + cue.n_hypotheses)
         found = await self._state.read(_load, matches)
-        if not found or found[0][0].cosine < cue.threshold:
+        if not found or found[0][0].cosine < cue.threshold - ROUNDING:
             raise too_weak(found[0][0].cosine if found else 0.0)
         return json_answer(completed(cue, found))
 

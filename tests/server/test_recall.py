@@ -81,6 +81,16 @@ def test_a_threshold_counts_where_it_is_given(client: Client, stored: NDArray[np
     assert [memory["id"] for memory in _recall(client, stored[9], threshold=0.5)] == ["9"]
 
 
+def test_a_stored_vector_reaches_a_threshold_of_1(client: Client, stored: NDArray[np.float32]) -> None:
+    for row in range(20, 60):
+        found = _recall(client, stored[row], threshold=1, mode="exact")
+        assert [memory["id"] for memory in found] == [str(row)]
+        partial = {"known_fields": {}, "partial_embedding": numbers(stored[row])}
+        body = {"partial_episode": partial, "config": {"ca1_threshold": 1.0}}
+        reply = client.send("POST", "/api/v1/complete", body, X_Memory_Space="vectors")
+        assert (reply.status, reply.json["completed_episode"]["id"]) == (200, str(row))
+
+
 def test_a_replaced_vector_is_found_at_once(client: Client, stored: NDArray[np.float32]) -> None:
     first, second = vectors(2, seed=99)
     for vector in (first, second):
