@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from synthgen.server.answers import Refusal, refusal, time_of, wrong_shape
@@ -25,6 +26,13 @@ MIN_KNOWN_SHARE = 0.3
 #: Cosines that differ by no more are equal: they are sums of 768 products in float64.
 ROUNDING = 1e-12
 
+#: Fields of an episode that a cue may know, by its names for them, as Engram's; and as an answer has them.
+_KNOWN_FIELDS = {
+    "what": "what",
+    "where": "where_location",
+    "where_location": "where_location",
+    "who": "who",
+}
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 Found = list[tuple[Match, tuple[Any, ...]]]
@@ -32,7 +40,10 @@ Found = list[tuple[Match, tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is known: ``vector`` has shape (768,), NaN where a component is unknown."""
+    """What is known: ``vector`` has shape (768,), NaN where a component is unknown.
+
+    ``known_fields``: those of an episode, by the cue's names for them, with their values in an answer.
+    """
 
     vector: NDArray[np.float64]
     known_fields: dict[str, Any]
@@ -55,7 +66,7 @@ def parse_cue(body: bytes) -> Cue:
     _natural(config, "max_iterations", 0)  # one comparison is enough here
     return Cue(
         _vector(partial.get("partial_embedding")),
-        _object(partial, "known_fields"),
+        _known_fields(_object(partial, "known_fields")),
         _fraction(config, "ca1_threshold", DEFAULT_THRESHOLD),
         min(_natural(config, "num_hypotheses", DEFAULT_HYPOTHESES), MAX_HYPOTHESES),
         space,
@@ -69,6 +80,28 @@ def _object(document: dict[str, Any], field: str) -> dict[str, Any]:
     if type(value) is not dict:
         raise wrong_shape(f"{field}: expected an object")
     return value
+
+
+def _known_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    known = {}
+    for name in _KNOWN_FIELDS:
+        value = fields.get(name)
+        if value is None:
+            continue
+        if name == "who":
+            value = _names(value)
+            if value is None:
+                raise wrong_shape("known_fields.who: expected a string, or a sequence of strings")
+        elif type(value) is not str:
+            raise wrong_shape(f"known_fields.{name}: expected a string")
+        known[name] = value
+    return known
+
+
+def _names(value: Any) -> list[str] | None:
+    """Return who took part, None where ``value`` does not say it."""
+    names = [value] if type(value) is str else value
+    return names if type(names) is list and all(type(name) is str for name in names) else None
 
 
 def _natural(document: dict[str, Any], field: str, default: int) -> int:
@@ -124,15 +157,32 @@ def too_weak(confidence: float) -> Refusal:
     )
 
 
+def preferred(cue: Cue, found: Found) -> Found:
+    """Return ``found``, best first; of the best that are equal the first with the known content leads."""
+    for place, (match, row) in enumerate(found):
+        if found[0][0].cosine - match.cosine > ROUNDING:
+            break
+        if row[2] == cue.known_fields.get("what"):
+            return [found[place], *found[:place], *found[place + 1 :]]
+    return found
+
+
 def completed(cue: Cue, found: Found) -> dict[str, Any]:
-    """Return the answer for a cue and the memories that agree best with it, best first."""
-    best, *others = found
-    margin = best[0].cosine - others[0][0].cosine if others else best[0].cosine
-    sources = {field: {"source": "recalled", "confidence": 1.0} for field in cue.known_fields}
-    sources.setdefault("what", {"source": "reconstructed", "confidence": _level(best[0])})
+    """Return the answer for a cue and the memories that agree best with it, best first.
+
+    What the cue knows is taken from it, as Engram does, and the rest from the best memory.
+    """
+    (best, row), *others = found
+    margin = best.cosine - others[0][0].cosine if others else best.cosine
+    known = {_KNOWN_FIELDS[name]: value for name, value in cue.known_fields.items()}
+    episode = _episode(row) | known
+    sources = {name: {"source": "recalled", "confidence": 1.0} for name in cue.known_fields}
+    for name in _KNOWN_FIELDS.values():
+        if name not in known and episode[name] is not None:
+            sources[name] = {"source": "reconstructed", "confidence": _level(best)}
     return {
-        "completed_episode": _episode(best[1]),
-        "completion_confidence": _confidence(_level(best[0]), "Cosine over the known components"),
+        "completed_episode": episode,
+        "completion_confidence": _confidence(_level(best), "Cosine over the known components"),
         "source_attribution": sources,
         "alternative_hypotheses": [
             {"episode": _episode(row), "confidence": _level(match)} for match, row in others
@@ -144,7 +194,7 @@ def completed(cue: Cue, found: Found) -> dict[str, Any]:
             "ca3_iterations": 0,
             "convergence_achieved": True,
             "pattern_sources": [row[1] for _, row in found],
-            "plausibility_score": _level(best[0]),
+            "plausibility_score": _level(best),
         },
     }
 
@@ -154,12 +204,14 @@ def _level(match: Match) -> float:
 
 
 def _episode(row: tuple[Any, ...]) -> dict[str, Any]:
+    details = orjson.loads(row[6]) if row[6] else {}
+    place = details.get("where_location")
     return {
         "id": row[1],
         "when": time_of(row[4]),
         "what": row[2],
-        "where_location": None,
-        "who": None,
+        "where_location": place if type(place) is str else None,
+        "who": _names(details.get("who")),
         "encoding_confidence": row[3],
     }
 

@@ -70,9 +70,17 @@ def _requests() -> dict[str, Schema]:
         "auto_link": BOOLEAN,
         "link_threshold": NUMBER,
     }
+    who = {"anyOf": [STRING, array(STRING), {"type": "null"}]}
+    known = _request({}, {"what": STRING, "where": STRING, "where_location": STRING})
+    known["properties"]["who"] = who
+    known["description"] = (
+        "What of these is known is answered as it is (source `recalled`), the rest from the memory "
+        "(`reconstructed`); other fields are passed over. Of memories that agree equally well with the "
+        "vector the one with the content `what` is taken."
+    )
     partial = {
         "partial_embedding": ref("PartialEmbedding"),
-        "known_fields": {"type": "object"},
+        "known_fields": known,
         "cue_strength": FRACTION,
     }
     config = {"ca1_threshold": FRACTION, "num_hypotheses": NATURAL, "max_iterations": NATURAL}

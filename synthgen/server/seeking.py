@@ -13,7 +13,15 @@ import orjson
 from numpy.typing import NDArray
 
 from synthgen.server.answers import Answer, confidence_info, invalid_input, json_answer, time_of
-from synthgen.server.completion import ROUNDING, completed, parse_cue, too_weak
+from synthgen.server.completion import (
+    ROUNDING,
+    Cue,
+    Found,
+    completed,
+    parse_cue,
+    preferred,
+    too_weak,
+)
 from synthgen.server.exchange import Request
 from synthgen.server.misbehaving import spaces_with_memories, unrelated
 from synthgen.server.parameters import flag, natural, number
@@ -92,11 +100,26 @@ class Seeking:
         cue = parse_cue(body)
         if space_name is None and cue.space is not None:
             space_name = check_space(cue.space)
-        matches = await self._by_vector(self._state.space(space_name), cue.vector, 1 + cue.n_hypotheses)
-        found = await self._state.read(_load, matches)
+        found = await self._candidates(self._state.space(space_name), cue)
         if not found or found[0][0].cosine < cue.threshold - ROUNDING:
             raise too_weak(found[0][0].cosine if found else 0.0)
         return json_answer(completed(cue, found))
+
+    async def _candidates(self, space: Space | None, cue: Cue) -> Found:
+        """Return the memories that agree best, best first, one and the hypotheses beside it."""
+        wanted = 1 + cue.n_hypotheses
+        what = cue.known_fields.get("what")
+        if what is None:
+            return await self._state.read(_load, await self._by_vector(space, cue.vector, wanted))
+        for limit in (max(wanted, 2), MAX_RESULTS):
+            matches = await self._by_vector(space, cue.vector, limit)
+            found = preferred(cue, await self._state.read(_load, matches))
+            is_cut = len(matches) == limit and matches[0].cosine - matches[-1].cosine <= ROUNDING
+            if (
+                not is_cut or found[0][1][2] == what
+            ):  # else it may be among equal ones that were not asked for
+                break
+        return found[:wanted]
 
     async def _recall_vector(
         self, space: Space | None, vector: NDArray[np.float64], limit: int, is_exact: bool
@@ -149,12 +172,12 @@ def _search(readers: Readers, space: Space, words: str, limit: int) -> list[Matc
     return [Match(row, -rank / (1.0 - rank)) for row, rank in found]
 
 
-def _load(readers: Readers, matches: list[Match]) -> list[tuple[Match, tuple[Any, ...]]]:
+def _load(readers: Readers, matches: list[Match]) -> Found:
     rows = rows_by_key(readers, [match.row for match in matches])
     return [(match, rows[match.row]) for match in matches if match.row in rows]
 
 
-def _recalled(found: list[tuple[Match, tuple[Any, ...]]], words: str | None) -> dict[str, Any]:
+def _recalled(found: Found, words: str | None) -> dict[str, Any]:
     how = "Full-text match" if words is not None else "Cosine of vectors"
     items = [_item(match, row, how) for match, row in found]
     best = max((match.cosine for match, _ in found), default=0.0)

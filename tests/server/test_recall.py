@@ -128,6 +128,68 @@ def test_completion_finds_the_memory_that_agrees(client: Client, stored: NDArray
     assert best["episode"]["id"] == ids[1]
 
 
+def _complete(client: Client, vector: NDArray[Any], known: dict[str, Any], **config: Any) -> Any:
+    """Return the answer to a cue that has the first 400 components of ``vector``."""
+    partial = {"known_fields": known, "partial_embedding": numbers(vector[:400]) + [None] * 368}
+    body = {"partial_episode": partial, "config": config}
+    return client.send("POST", "/api/v1/complete", body, X_Memory_Space="alike").json
+
+
+@pytest.fixture(scope="module")
+def alike(server: ServerProcess) -> NDArray[np.float32]:
+    """Meetings in 12 cities that agree in 400 components: more than are read at first."""
+    sent = vectors(12, seed=31)
+    sent[:, :400] = sent[0, :400]
+    sent[-1, :400] *= np.float32(1.7)  # a cosine that is equal but for rounding
+    with Client(server.port) as client:
+        for city, vector in enumerate(sent):
+            client.remember("alike", id=str(city), content=f"meeting in {city}", embedding=numbers(vector))
+        episode = {"when": "2024-01-01T00:00:00Z", "what": "it rained", "id": "rain", "who": ["me"]}
+        episode |= {"where_location": "Rome", "embedding": numbers(-sent[0])}
+        client.send("POST", "/api/v1/episodes/remember", episode, X_Memory_Space="alike")
+    return sent
+
+
+@pytest.mark.parametrize("n_hypotheses", [0, 3, 20])
+def test_of_memories_that_agree_equally_the_known_one_is_taken(
+    client: Client, alike: NDArray[np.float32], n_hypotheses: int
+) -> None:
+    for city in (0, 1, 5, 11):
+        reply = _complete(client, alike[0], {"what": f"meeting in {city}"}, num_hypotheses=n_hypotheses)
+        assert reply["completed_episode"]["id"] == str(city)
+        others = [other["episode"]["id"] for other in reply["alternative_hypotheses"]]
+        assert len(set(others) - {str(city)}) == len(others) == min(n_hypotheses, 12)
+    assert _complete(client, alike[0], {})["completed_episode"]["id"] in {"0", "11"}
+
+
+def test_what_a_cue_knows_is_answered_and_told_from_what_the_memory_does(
+    client: Client, alike: NDArray[np.float32]
+) -> None:
+    recalled = {"source": "recalled", "confidence": 1.0}
+    known = {"what": "meeting in 1", "who": "x", "mood": "gay", "where": None}
+    reply = _complete(client, alike[0], known)
+    assert reply["source_attribution"] == {"what": recalled, "who": recalled}
+    shown = ("id", "what", "who", "where_location")
+    assert [reply["completed_episode"][name] for name in shown] == ["1", "meeting in 1", ["x"], None]
+
+    reply = _complete(client, -alike[0], {"where": "Paris"})
+    sources = reply["source_attribution"]
+    assert {name: source["source"] for name, source in sources.items()} == {
+        "what": "reconstructed",
+        "where": "recalled",
+        "who": "reconstructed",
+    }
+    assert [reply["completed_episode"][name] for name in shown] == ["rain", "it rained", ["me"], "Paris"]
+    assert sources["who"]["confidence"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("known", [{"what": 5}, {"who": [1]}, {"where": ["Rome"]}])
+def test_known_fields_of_other_types_get_422(client: Client, known: dict[str, Any]) -> None:
+    partial = {"known_fields": known, "partial_embedding": numbers(vectors(1)[0])}
+    reply = client.send("POST", "/api/v1/complete", {"partial_episode": partial})
+    assert (reply.status, reply.is_text) == (422, True)
+
+
 @pytest.mark.parametrize("n_known", [0, 200])
 def test_a_weak_cue_gets_422(client: Client, stored: NDArray[np.float32], n_known: int) -> None:
     partial = numbers(stored[42])[:n_known] + [None] * (768 - n_known)
