@@ -73,6 +73,10 @@ _WORDS = (
     "Words, of which a memory has any; case and accents do not count. Of more than "
     f"{MAX_QUERY_WORDS} distinct ones the rarest of the first {MAX_WEIGHED_WORDS:,} count."
 )
+_CUES = (
+    "One of `query`, `embedding` and `like` is needed. Beside `query` an `embedding` is passed over, as on "
+    "Engram; `like` beside either gets 400."
+)
 _COUNT = NATURAL | {"maximum": MAX_NATURAL}
 _PAGE = [
     *_SPACE,
@@ -83,11 +87,21 @@ _PAGE = [
 ]
 _RECALL = [
     *_SPACE,
-    _query("query", STRING, description=f"One of `query`, `embedding` and `like` is needed. {_WORDS}"),
+    _query("query", STRING, description=f"{_CUES} {_WORDS}"),
     _query("like", STRING, description="Id of a stored memory, whose embedding is taken; not on Engram."),
-    {"name": "embedding", "in": "query", "content": {_JSON: {"schema": ref("Embedding")}}},
+    {
+        "name": "embedding",
+        "in": "query",
+        "content": {_JSON: {"schema": ref("Embedding")}},
+        "description": "Counts where there is no `query`.",
+    },
     _query("max_results", _COUNT | {"default": 10}, description="At most 1,000; more is as 1,000."),
-    _query("threshold", NUMBER),
+    _query(
+        "threshold",
+        NUMBER,
+        description="The least `similarity_score`; without it, there is none. Engram takes 0.5 then, which "
+        "would hide true neighbours.",
+    ),
     _query("mode", {"type": "string", "enum": ["exact", "similarity"]}),
     _query("include_metadata", BOOLEAN | {"default": False}),
 ]

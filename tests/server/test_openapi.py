@@ -12,6 +12,7 @@ from synthgen.server.app import App
 from synthgen.server.openapi import document
 from synthgen.server.state import State
 from synthgen.server.store import prepare_database
+from synthgen.server.texts import MAX_QUERY_WORDS
 from synthgen.server.traffic import Traffic
 from tests.server.client import LIST, REMEMBER, Client, Reply, numbers, vectors
 from tests.server.conformance import Conformance
@@ -137,6 +138,17 @@ def test_good_answers_are_as_described_and_have_no_other_fields(client: Client) 
         assert described.findings(path, method, reply.status, kind, reply.body) == [], (path, method)
         seen.add((path, method))
     assert seen == _documented()
+
+
+def test_what_engram_does_otherwise_or_may_surprise_is_described() -> None:
+    operations = document()["paths"]
+    recall, search = (
+        {parameter["name"]: parameter.get("description", "") for parameter in found["get"]["parameters"]}
+        for found in (operations[f"{LIST}/recall"], operations[f"{LIST}/search"])
+    )
+    assert "0.5" in recall["threshold"]
+    assert "passed over" in recall["query"]
+    assert all(str(MAX_QUERY_WORDS) in words for words in (recall["query"], search["query"]))
 
 
 def _without_field(changed: dict[str, Any]) -> None:

@@ -91,6 +91,18 @@ def test_a_stored_vector_reaches_a_threshold_of_1(client: Client, stored: NDArra
         assert (reply.status, reply.json["completed_episode"]["id"]) == (200, str(row))
 
 
+def test_words_win_over_an_embedding_as_on_engram(client: Client, stored: NDArray[np.float32]) -> None:
+    cues = {"query": "memory", "embedding": json.dumps(numbers(stored[9]))}
+    recalled, by_words = (
+        client.get(RECALL, space="vectors", **found).json for found in (cues, {"query": "memory"})
+    )
+    assert recalled == by_words
+
+
+def test_without_a_threshold_far_ones_are_recalled_too(client: Client, stored: NDArray[np.float32]) -> None:
+    assert min(memory["similarity_score"] for memory in _recall(client, stored[9], max_results=300)) < 0
+
+
 def test_a_replaced_vector_is_found_at_once(client: Client, stored: NDArray[np.float32]) -> None:
     first, second = vectors(2, seed=99)
     for vector in (first, second):
