@@ -1,7 +1,7 @@
 """The server described by itself: an OpenAPI 3.1 document, served at ``/api/v1/openapi.json``.
 
-One entry of ``OPERATIONS`` is one route and method, with all statuses that it may answer. Nothing here
-is derived from the routing table of ``app``: tests hold the two against each other, and hold what the
+One entry of ``OPERATIONS`` is one route and method, with all statuses that it may answer by itself. Nothing
+here is derived from the routing table of ``app``: tests hold the two against each other, and hold what the
 running server answers against what is written here.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from synthgen import __version__
 from synthgen.server.answers import Answer, json_answer
 from synthgen.server.exchange import Request
+from synthgen.server.incoming import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from synthgen.server.parameters import MAX_NATURAL
 from synthgen.server.schemas import BOOLEAN, NATURAL, NUMBER, SPACE, STRING, Schema, ref, schemas
 from synthgen.server.texts import MAX_QUERY_WORDS, MAX_WEIGHED_WORDS
@@ -22,6 +23,9 @@ _DESCRIPTION = """\
 Engram's HTTP interface over one SQLite file. A memory is on disk before its 201 leaves; the same id
 replaces. The space of a request is that of the header `X-Memory-Space`, else of `?space=`, else of the
 body's `memory_space_id`, else `default`; storing makes it. HEAD answers what GET does, without the body.
+A method that a path does not have gets 405 with `Allow`, and a path that is not named here 404, both without
+a body. What is wrong with a request before anybody asks where it goes is told in plain text, by 400, 408,
+413, 414, 431 or 501, and the connection is closed; `components.responses` has what each says.
 A server that was started to require its key answers everything without it by 401, also paths that are not
 named here; open to all are `/`, `/health` and `/health/alive`. Any other server passes over keys.
 """
@@ -33,19 +37,27 @@ _PLAIN = {_TEXT: {"schema": STRING}}
 #: What a refusal says, by its status, and in which content types.
 _REFUSALS: dict[int, tuple[str, dict[str, Any]]] = {
     304: ("What the client has is what there is", {}),
-    400: ("A value that cannot be taken; in plain text: broken JSON or parameters", _ERROR | _PLAIN),
+    400: ("A value that cannot be taken; in plain text: broken JSON, parameters or HTTP", _ERROR | _PLAIN),
     401: ("The server requires its key, and none was sent", _ERROR),
     403: ("The key that was sent is not the server's", _ERROR),
     404: ("No such memory in this space", _ERROR),
     408: ("The body was not whole in time; the connection is closed", _PLAIN),
     413: ("The body has more than 2 MB; the connection is closed", _PLAIN),
+    414: (f"The target has more than {MAX_TARGET_BYTES:,} bytes; the connection is closed", _PLAIN),
     415: ("The body is not announced as JSON", _PLAIN),
     422: ("JSON of another shape; as an error object: a cue that is too weak", _ERROR | _PLAIN),
+    431: (
+        f"The head has more than {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} fields; the connection is closed",
+        _PLAIN,
+    ),
     500: ("An error of the server", _ERROR),
+    501: ("The body comes in a transfer coding other than `chunked`; the connection is closed", _PLAIN),
     503: ("The store failed, or too much is under way; nothing was stored", _ERROR),
     507: ("The disk is full; nothing was stored", _ERROR),
 }
+#: Of any operation: where the server requires its key; and what is found before it is looked which one it is.
 _KEYED = (401, 403)
+_ALWAYS = (414, 431, 501)
 _BEARER = "bearer"
 _SECURITY_SCHEMES = {
     _BEARER: {
@@ -225,8 +237,26 @@ def document() -> dict[str, Any]:
             path: {method.lower(): _described(path, operation) for method, operation in methods.items()}
             for path, methods in OPERATIONS.items()
         },
-        "components": {"schemas": schemas(), "securitySchemes": _SECURITY_SCHEMES},
+        "components": {
+            "schemas": schemas(),
+            "responses": {_name(status): _refusal(status) for status in _REFUSALS},
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
     }
+
+
+def _name(status: int) -> str:
+    return f"Status{status}"
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    text, content = _REFUSALS[status]
+    described: dict[str, Any] = {"description": text}
+    if content:
+        described["content"] = content
+    if status == 401:
+        described["headers"] = _CHALLENGE
+    return described
 
 
 def _described(path: str, operation: Operation) -> dict[str, Any]:
@@ -241,12 +271,10 @@ def _described(path: str, operation: Operation) -> dict[str, Any]:
         content = {_JSON: {"schema": ref(operation.request)}}
         described["requestBody"] = {"required": True, "content": content}
     responses = described["responses"]
-    for status in (*operation.refusals, *(_KEYED if operation.needs_key else ())):
-        text, content = _REFUSALS[status]
-        responses[str(status)] = {"description": text} | ({"content": content} if content else {})
+    for status in (*operation.refusals, *(_KEYED if operation.needs_key else ()), *_ALWAYS):
+        responses[str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}
     if operation.needs_key:
         described["security"] = [{_BEARER: []}, {}]  # {}: without, where the server requires none
-        responses["401"]["headers"] = _CHALLENGE
     if operation.unusable:
         responses["503"] = _success(operation) | {"description": operation.unusable}
     return described

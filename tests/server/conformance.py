@@ -34,7 +34,10 @@ class Conformance:
         answers = self._paths[path][method.lower()]["responses"]
         if str(status) not in answers:
             return [f"status {status} is none of {', '.join(answers)}"]
-        contents = answers[str(status)].get("content", {})
+        answer = answers[str(status)]
+        if "$ref" in answer:
+            answer = self._components["responses"][answer["$ref"].rpartition("/")[2]]
+        contents = answer.get("content", {})
         kind = content_type.partition(";")[0].strip()
         if not contents:
             return [f"a body of {len(body)} bytes where none is described"] if body else []

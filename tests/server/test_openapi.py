@@ -151,6 +151,25 @@ def test_what_engram_does_otherwise_or_may_surprise_is_described() -> None:
     assert all(str(MAX_QUERY_WORDS) in words for words in (recall["query"], search["query"]))
 
 
+@pytest.mark.parametrize(
+    ("status", "target", "headers"),
+    [
+        (414, f"?x={'a' * 70_000}", {}),
+        (431, "", {"X_Long": "a" * 140_000}),
+        (501, "", {"Transfer_Encoding": "gzip"}),
+    ],
+)
+def test_refusals_of_any_operation_are_described(
+    client: Client, status: int, target: str, headers: dict[str, str]
+) -> None:
+    described = Conformance(document())
+    for path, method in _documented():
+        reply = client.send(method, path.replace("{id}", "m") + target, **headers)
+        kind = reply.headers["content-type"]
+        assert (reply.status, reply.headers["connection"]) == (status, "close")
+        assert described.findings(path, method, reply.status, kind, reply.body) == []
+
+
 def _without_field(changed: dict[str, Any]) -> None:
     del changed["components"]["schemas"]["Memory"]["properties"]["memory_type"]
 
