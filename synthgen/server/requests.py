@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import struct
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ SPACE_NAME = "[a-z0-9_-]{3,64}"
 _BYTES_PER_CHARACTER = 4  # the most that UTF-8 needs
 _SPACE_NAME = re.compile(SPACE_NAME)
 #: RFC 3339, section 5.6, where "T" and "Z" may be small; what it looks like, not yet whether it exists.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:)(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _FLOATS = struct.Struct(f"<{EMBEDDING_DIMENSION}f")
 _BYTES_OF_ZEROS = b"\x00\x80"  # 0.0 and -0.0
 _ZERO = struct.pack("<f", 0.0)
@@ -240,11 +240,16 @@ def _time(document: dict[str, Any], field: str, default_us: int) -> int:
     if value is None:
         return default_us
     try:
-        if not _TIME.fullmatch(value):
+        found = _TIME.fullmatch(value)
+        if found is None:
             raise ValueError("expected such as 2024-02-29T12:00:00Z")
+        minute, second, _, zone = found.groups()
+        is_leap = second == "60"  # the first instant of the next minute, as in POSIX: datetime has none
+        text = f"{minute}00{zone}" if is_leap else value
         # Through UTC, so that a time whose year is 0 or 10000 there is refused and not stored: it could
         # never be shown again.
-        return (datetime.fromisoformat(value.upper()).astimezone(UTC) - EPOCH) // MICROSECOND
+        time = datetime.fromisoformat(text.upper()).astimezone(UTC) + timedelta(minutes=is_leap)
+        return (time - EPOCH) // MICROSECOND
     except (ValueError, OverflowError) as error:
         raise wrong_shape(f"{field}: not an RFC 3339 time ({error})") from None
 
