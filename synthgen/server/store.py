@@ -63,11 +63,12 @@ CREATE VIRTUAL TABLE memory_text USING fts5 (
 CREATE VIRTUAL TABLE memory_word USING fts5vocab (memory_text, row);  -- in how many memories a word is
 """
 
-#: What brings a database of the version before to this one: of version 2 all texts are indexed anew, in the
-#: background.
+#: What brings a database of the version before to this one: of version 2 all texts and vectors are indexed
+#: anew, in the background.
 _UPGRADES = {
     2: _VECTOR_INDEX,
-    3: f"DROP TABLE memory_text; {_WORDS} UPDATE space SET n_indexed = 0",
+    3: f"DROP TABLE memory_text; {_WORDS} UPDATE space SET n_indexed = 0;"
+    f"DROP TABLE vector_index; DROP TABLE replaced; {_VECTOR_INDEX}",
 }
 
 _SCHEMA = f"""

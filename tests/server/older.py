@@ -12,6 +12,7 @@ _STEPS = {
         DROP TABLE memory_text;
         CREATE VIRTUAL TABLE memory_text USING fts5 (content, content='memory', content_rowid='row');
         INSERT INTO memory_text (memory_text) VALUES ('rebuild');
+        ALTER TABLE vector_index DROP COLUMN wear;
     """,
     1: "DROP TABLE vector_index; DROP TABLE replaced;",
 }
