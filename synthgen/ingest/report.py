@@ -170,11 +170,16 @@ class IngestReport:
             lines.append("unproven: not read back (--no-verify); `synthgen verify` does it")
         else:
             lines += self.verification.lines()
+            if self.verification.n_missing and self.n_acked:
+                lines.append(
+                    "the database has not kept what it acknowledged, or is of an older backup: to send all rows"
+                    f" again under their ids, give another --ledger than {self.ledger}"
+                )
         return lines
 
     def _sending_line(self) -> str:
         if self.n_acked_now == 0 and self.n_acked_before:
-            return f"{self.n_acked:,} of {self.n_rows:,} rows were there already: nothing sent"
+            return f"{self.n_acked:,} of {self.n_rows:,} rows acknowledged by earlier runs: nothing to send"
         line = f"{self.n_acked:,} of {self.n_rows:,} rows acknowledged"
         if self.n_acked_before:
             line += f" ({self.n_acked_before:,} of them by earlier runs)"

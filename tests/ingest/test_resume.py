@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import psutil
 import pytest
 
 from synthgen.errors import InputError, ResourceError
-from synthgen.ingest import count_hint, ingest, verify
+from synthgen.ingest import IngestReport, count_hint, ingest, verify
 from synthgen.specs import IngestSpec
 from tests.ingest.faulty import FaultyServer, during, faulty_server, sometimes
 from tests.ingest.rows import TestRows
@@ -329,3 +330,21 @@ def test_more_rows_of_the_same_input_are_added(server: ServerProcess, tmp_path: 
     command.settings["batch_size"] = 77
     report = command.again()
     assert (report["n_sent"], report["n_acked"]) == (400, 900)
+
+
+def test_after_an_older_backup_was_restored_it_says_how_all_is_sent_again(tmp_path: Path) -> None:
+    """The backup is the same database by its id, so the ledger believes that all is there."""
+    with running_server(tmp_path / "data") as empty:
+        port = empty.port
+        empty.stop()
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+
+    def send(folder: str, ledger: str) -> IngestReport:
+        with running_server(tmp_path / folder, port=port) as server:
+            return ingest(TestRows(40, key=7), IngestSpec(server.endpoint, tmp_path / ledger, quiet=True))
+
+    assert send("data", "one").exit_code == 0
+    again = send("backup", "one")
+    assert again.exit_code == 1 and again.verification is not None and again.verification.n_missing == 40
+    assert f"give another --ledger than {tmp_path / 'one'}" in again.lines()[-1]
+    assert send("backup", "two").exit_code == 0
