@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -133,6 +136,7 @@ def test_words_typed_and_entered_are_searched(
     browser.call("Input.insertText", text="art history")
     browser.press("Enter", "\r")
     browser.wait("document.querySelector('#title').innerText === 'Search for art history'")
+    browser.settle()
     found = client.get(f"{LIST}/search", query="art history", limit=50).json["memories"]
     assert len(found) > 3
     assert _shown_ids(browser) == [memory["id"] for memory in found]
@@ -400,3 +404,58 @@ def test_a_server_that_goes_away_and_comes_back(browser: Browser, tmp_path: Path
         browser.settle()
     browser.call("Page.navigate", url="about:blank")
     browser.complaints.clear()
+
+
+@contextlib.contextmanager
+def _held(server: ServerProcess) -> Iterator[None]:
+    """Let the server hang while the block lasts: it takes connections, and is silent."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+#: A clock that tests put forward by ``later_ms``.
+CLOCK = """
+    window.later_ms = 0;
+    Date = class extends Date {
+      constructor(...parts) { super(...(parts.length ? parts : [Date.now()])); }
+      static now() { return super.now() + later_ms; }
+    };
+"""
+
+
+def test_a_server_that_hangs_is_waited_for_so_long(browser: Browser, tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        client.remember(id="kept", content="still here")
+        browser.open(server.endpoint + "/")
+        browser.run(CLOCK)
+        with _held(server):
+            browser.run("location.hash = '#query=here'")
+            browser.wait("document.querySelector('#title').innerText === 'Search for here'")
+            assert browser.text("#say") == "Reading …"
+            browser.run("later_ms = 11000")
+            browser.settle()
+            assert browser.text("#say").endswith("does not answer.")
+            assert browser.text("#view button") == "Try again"
+        browser.run("document.querySelector('#view button')?.click()")
+        browser.wait("document.querySelector('.rows bdi')?.innerText === 'kept'")
+        browser.call("Page.navigate", url="about:blank")
+
+
+def test_a_server_that_is_busy_is_waited_for(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    browser.run(CLOCK)
+    browser.run(
+        "const real = fetch;"
+        " fetch = async (path, how) => { if (path.includes('search')) await new Promise(done => window.done = done);"
+        " return real(path, how); }"
+    )
+    browser.run("location.hash = '#query=art'")
+    browser.wait("window.done")
+    browser.run("later_ms = 11000, poll()")
+    browser.wait("document.querySelector('#say').innerText.startsWith('Still reading')")
+    browser.run("done()")
+    browser.settle()
+    assert "found, best first" in browser.text("#say")
