@@ -107,6 +107,7 @@ class Browser:
         self.wait(f"location.href.startsWith({json.dumps(url.partition('#')[0])}) && document.title")
         self.settle()
         self.wait("document.querySelectorAll('#spaces a').length")
+        self.wait("document.readyState === 'complete'")  # before, an address may replace the one before it
 
     def settle(self) -> None:
         """Wait until what was asked for is shown."""

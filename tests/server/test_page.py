@@ -72,6 +72,7 @@ def browser(chromium: Browser) -> Iterator[Browser]:
     chromium.resize(1200)
     chromium.prefer("light")
     chromium.complaints.clear()
+    chromium.call("Page.resetNavigationHistory")  # a full one loses entries that no person made
     yield chromium
     assert chromium.complaints == []
 
@@ -267,8 +268,8 @@ def test_it_can_be_used_by_keyboard_and_is_labelled(server: ServerProcess, brows
     assert browser.run("document.activeElement.innerText") == load_foundation()[0][0]
     browser.press("Enter", "\r")
     browser.wait("document.querySelector('#title').innerText === 'wiki-0'")
-    assert browser.run("document.activeElement.id") == "title"
     browser.settle()
+    assert browser.run("document.activeElement.id") == "title"
     tree = browser.call("Accessibility.getFullAXTree")["nodes"]
     kinds = ("textbox", "searchbox", "spinbutton", "button", "link", "navigation", "region")
     nameless = [
@@ -449,7 +450,8 @@ def test_a_server_that_is_busy_is_waited_for(server: ServerProcess, browser: Bro
     browser.run(CLOCK)
     browser.run(
         "const real = fetch;"
-        " fetch = async (path, how) => { if (path.includes('search')) await new Promise(done => window.done = done);"
+        " fetch = async (path, how) => {"
+        " if (path.includes('search')) await new Promise(done => window.done = done);"
         " return real(path, how); }"
     )
     browser.run("location.hash = '#query=art'")
@@ -459,3 +461,82 @@ def test_a_server_that_is_busy_is_waited_for(server: ServerProcess, browser: Bro
     browser.run("done()")
     browser.settle()
     assert "found, best first" in browser.text("#say")
+
+
+def _follow(browser: Browser, link: str) -> None:
+    """Click on the link that a JavaScript expression finds."""
+    browser.run(f"({link}).focus({{ preventScroll: true }}), ({link}).click()")
+
+
+ROW_40 = "document.querySelectorAll('.rows a.text')[40]"
+
+
+def test_back_and_forward_find_the_place_again(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    browser.run("scrollTo(0, 1500)")
+    browser.wait("history.state?.y > 1400")
+    _follow(browser, ROW_40)
+    browser.wait("document.querySelector('#title').innerText === 'wiki-40'")
+    browser.settle()
+    assert browser.run("[scrollY, document.activeElement.id].join()") == "0,title"
+    _follow(browser, "document.querySelectorAll('.rows a.text')[8]")  # of those that come later
+    browser.wait("document.querySelector('#title').innerText !== 'wiki-40'")
+    browser.settle()
+    browser.run("history.back()")
+    browser.wait("document.querySelector('#title').innerText === 'wiki-40'")
+    browser.wait("document.activeElement === document.querySelectorAll('.rows a.text')[8]")
+    browser.run("history.back()")
+    browser.wait(f"document.activeElement === {ROW_40}")
+    browser.wait("Math.abs(scrollY - 1500) < 5")  # the browser keeps what is read in its place, to the pixel
+    browser.run("history.forward()")
+    browser.wait("document.querySelector('#title').innerText === 'wiki-40'")
+    browser.wait("document.activeElement === document.querySelectorAll('.rows a.text')[8]")
+
+
+def test_a_page_that_is_loaded_anew_is_where_it_was(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    browser.run("scrollTo(0, 1500)")
+    browser.wait("history.state?.y > 1400")
+    browser.run("window.before = 1, location.reload()")
+    browser.wait("!window.before && document.querySelectorAll('.rows a.text').length > 0")
+    browser.wait("Math.abs(scrollY - 1500) < 5")
+    browser.settle()
+
+
+def test_more_of_a_list_leaves_what_is_read_where_it_is(server: ServerProcess, browser: Browser) -> None:
+    browser.open(_address(server, like="wiki-100"))
+    browser.run("document.querySelector('#more').scrollIntoView()")
+    before = browser.run("scrollY")
+    _follow(browser, "document.querySelector('#more')")
+    browser.wait("document.querySelectorAll('.rows a.text').length === 200")
+    browser.settle()
+    assert browser.run("document.activeElement === document.querySelectorAll('.rows a.text')[50]")
+    assert abs(browser.run("scrollY") - before) < 5 and before > 1000
+    assert browser.run("location.hash").endswith("limit=200")
+
+
+def test_the_end_of_what_is_found_is_said(server: ServerProcess, client: Client, browser: Browser) -> None:
+    for number in range(1_001):
+        client.remember("plenty", id=f"p{number}", content="plenty")
+    browser.open(_address(server, space="plenty", query="plenty", limit=800))
+    assert browser.text("#more") == "Show more"
+    _follow(browser, "document.querySelector('#more')")
+    browser.wait("document.querySelectorAll('.rows a.text').length === 1000")
+    browser.settle()
+    assert browser.text("#view > p") == "The list ends here: 1,000 are found at most."
+
+
+def test_on_a_small_screen_what_is_opened_is_in_sight(server: ServerProcess, browser: Browser) -> None:
+    browser.resize(360, 740)
+    browser.open(server.endpoint + "/")
+    _follow(browser, "document.querySelector('.rows a.text')")
+    browser.wait("document.querySelector('#title').innerText === 'wiki-0'")
+    browser.settle()
+    assert browser.run("document.querySelector('#title').getBoundingClientRect().top") < 40
+    assert browser.run("document.activeElement.id") == "title"
+    browser.run("document.querySelector('#query').focus()")
+    browser.call("Input.insertText", text="art")
+    browser.press("Enter", "\r")
+    browser.wait("document.querySelector('#title').innerText === 'Search for art'")
+    browser.settle()
+    assert browser.run("document.querySelector('#title').getBoundingClientRect().top") < 40
