@@ -87,6 +87,13 @@ def _address(server: ServerProcess, **parts: Any) -> str:
     return f"{server.endpoint}/#{urlencode(parts)}"
 
 
+def _not_found(browser: Browser) -> bool:
+    """Return whether the browser complained of a 404 alone, as of an id that is not there; and let it be."""
+    complaints = browser.complaints.copy()
+    browser.complaints.clear()
+    return len(complaints) == 1 and "404" in complaints[0]
+
+
 def _shown_ids(browser: Browser) -> list[str]:
     return browser.texts(".rows bdi.code")
 
@@ -145,6 +152,7 @@ def test_words_typed_and_entered_are_searched(
     assert browser.run("location.hash") == "#space=default&query=art+history"
     browser.go("#query=walrus")
     assert (_shown_ids(browser), browser.text("#say")) == ([], "No memory has any of these words.")
+    assert _not_found(browser)
 
 
 def test_more_like_this_is_in_the_order_of_the_cosines(server: ServerProcess, browser: Browser) -> None:
@@ -179,7 +187,9 @@ def test_one_memory_has_its_content_details_and_neighbours(server: ServerProcess
 
 def test_a_memory_without_a_vector_says_so(server: ServerProcess, browser: Browser) -> None:
     browser.open(_address(server, space="bare", id="bare"))
-    assert "stored without an embedding" in browser.text("#view [role=status]")
+    said = "This memory was stored without a vector, so it has no neighbours."
+    assert browser.text("#view [role=status]") == said
+    assert browser.text(".content") == "no vector"
     assert len(browser.complaints) == 1 and "400" in browser.complaints.pop()
 
 
@@ -193,7 +203,11 @@ def test_pages_of_the_listing_hold_every_memory_once(server: ServerProcess, brow
     assert seen == [f"wiki-{row}" for row in range(N_ROWS)]
     assert browser.text("#say").startswith(f"201 to {N_ROWS} of {N_ROWS}")
     browser.run("document.querySelector('#jump').value = 77, document.querySelector('.pages button').click()")
-    browser.wait("location.hash === '#space=default&offset=50'")
+    browser.wait("location.hash === '#space=default&number=77'")
+    browser.settle()
+    assert browser.text(".sought bdi") == "wiki-76" and "number 77" in browser.text(".sought")
+    assert browser.run("document.activeElement === document.querySelector('.sought a.text')")
+    assert browser.texts(".number") == [f"number {number}" for number in range(51, 101)]
     browser.go("#offset=1000")
     assert browser.text("#say") == f"There is nothing from number 1,001 on: the space holds {N_ROWS}."
 
@@ -540,3 +554,70 @@ def test_on_a_small_screen_what_is_opened_is_in_sight(server: ServerProcess, bro
     browser.wait("document.querySelector('#title').innerText === 'Search for art'")
     browser.settle()
     assert browser.run("document.querySelector('#title').getBoundingClientRect().top") < 40
+
+
+def _open_empty(browser: Browser, server: ServerProcess) -> None:
+    browser.call("Page.navigate", url=server.endpoint + "/")
+    browser.wait("document.querySelector('#say')?.innerText === 'This space holds no memories.'")
+
+
+def test_an_empty_list_fills_itself_and_a_full_one_offers_what_is_new(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        _open_empty(browser, server)
+        for number in range(60):
+            client.remember(id=f"m{number}")
+        browser.wait("document.querySelectorAll('.rows a.text').length")
+        browser.wait("document.querySelector('#memories').innerText === '60'")
+        browser.go("#space=default")
+        browser.run("scrollTo(0, 600)")
+        for number in range(60, 62):
+            client.remember(id=f"m{number}")
+        browser.wait("document.querySelector('#news').innerText === '2 new memories, show'")
+        assert browser.run("scrollY") == 600 and len(_shown_ids(browser)) == PAGE_ROWS
+        _follow(browser, "document.querySelector('#news a')")
+        browser.wait("document.querySelector('.sought bdi')?.innerText === 'm60'")
+        browser.settle()
+        assert browser.text("#say").startswith("51 to 62 of 62")
+        assert browser.run("document.querySelector('#news').hidden")
+        browser.go("#query=something")
+        client.remember(id="late")
+        browser.wait("document.querySelector('#news').innerText.includes('look again')")
+        _follow(browser, "document.querySelector('#news a')")
+        browser.settle()
+        assert browser.text("#title") == "Search for something"
+        browser.call("Page.navigate", url="about:blank")
+
+
+def test_a_click_on_the_space_that_is_shown_reads_it_again(
+    server: ServerProcess, client: Client, browser: Browser
+) -> None:
+    client.remember("clicked", id="first")
+    browser.open(_address(server, space="clicked"))
+    client.remember("clicked", id="second")
+    _follow(browser, "document.querySelector('#spaces [aria-current]')")
+    browser.wait("document.querySelectorAll('.rows a.text').length === 2")
+
+
+def test_a_space_that_is_not_there_is_not_an_empty_one(
+    server: ServerProcess, client: Client, browser: Browser
+) -> None:
+    assert client.send("POST", "/api/v1/spaces", {"id": "hollow"}).status == 201
+    browser.open(_address(server, space="nowhere"))
+    assert browser.text("#say") == "There is no space of the name nowhere."
+    browser.go("#space=nowhere&query=two+words")
+    assert browser.text("#say") == "There is no space of the name nowhere."
+    assert _not_found(browser)
+    browser.go("#space=hollow")
+    assert browser.text("#say") == "This space holds no memories."
+
+
+def test_an_id_is_found_by_the_search(server: ServerProcess, client: Client, browser: Browser) -> None:
+    client.remember("named", id="an id of blanks", content="walrus")
+    browser.open(_address(server, query="wiki-123"))
+    assert _shown_ids(browser)[0] == "wiki-123"
+    assert browser.text("#view h3") == "The memory with this id"
+    assert browser.text("#say").startswith("There is a memory with this id.")
+    browser.go("#space=named&query=an+id+of+blanks")
+    assert _shown_ids(browser) == ["an id of blanks"]
