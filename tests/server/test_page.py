@@ -621,3 +621,40 @@ def test_an_id_is_found_by_the_search(server: ServerProcess, client: Client, bro
     assert browser.text("#say").startswith("There is a memory with this id.")
     browser.go("#space=named&query=an+id+of+blanks")
     assert _shown_ids(browser) == ["an id of blanks"]
+
+
+def test_of_many_spaces_the_one_shown_is_in_sight_and_they_can_be_sifted(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with running_server(tmp_path / "data") as server, Client(server.port) as client:
+        for number in range(300):
+            client.remember(f"space-{number:03}")
+        browser.open(f"{server.endpoint}/#space=space-250")
+        seen = (
+            "(list => { const row = document.querySelector('#spaces [aria-current]').getBoundingClientRect(),"
+            " box = list.getBoundingClientRect(); return row.top >= box.top && row.bottom <= box.bottom; })"
+            "(document.querySelector('#spaces'))"
+        )
+        assert browser.run(seen)
+        browser.press("Tab")
+        browser.press("Tab")
+        assert browser.run("document.activeElement.id") == "query"
+        browser.press("Tab")
+        browser.press("Tab")
+        assert browser.run("document.activeElement.id") == "sieve"
+        browser.call("Input.insertText", text="-29")
+        assert browser.texts("#spaces li:not([hidden]) span:first-child") == [
+            f"space-{number}" for number in range(290, 300)
+        ]
+        assert browser.text("#sifted") == "10 of 301"
+        browser.run("sieve.value = '', sieve.dispatchEvent(new Event('input'))")
+        assert browser.run(seen)
+        browser.call("Page.navigate", url="about:blank")
+
+
+def test_all_that_is_shown_lies_in_a_landmark(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    assert browser.run(
+        "[...document.body.querySelectorAll('dl, ul, form, h1, h2, p:not([role=alert])')]"
+        ".every(part => part.closest('header, nav, main, section[aria-label], form'))"
+    )
