@@ -103,7 +103,7 @@ def test_it_shows_spaces_and_figures(server: ServerProcess, client: Client, brow
     counts = client.get("/metrics").json["snapshot"]["memories_by_space"]
     assert browser.texts("#spaces a") == [f"{name}\n{count:,}" for name, count in counts.items()]
     assert browser.text("#memories") == f"{sum(counts.values())}"
-    browser.wait("document.querySelector('#text-lag').innerText === '0 memories'")
+    browser.wait("document.querySelector('#text-lag').innerText === '0 texts'")
     assert re.fullmatch(r"[\d.]+ [kM]B", browser.text("#disk"))
     assert client.get("/health").json["database_id"] in browser.text("#server")
     assert browser.text("#trouble") == ""
@@ -658,3 +658,13 @@ def test_all_that_is_shown_lies_in_a_landmark(server: ServerProcess, browser: Br
         "[...document.body.querySelectorAll('dl, ul, form, h1, h2, p:not([role=alert])')]"
         ".every(part => part.closest('header, nav, main, section[aria-label], form'))"
     )
+
+
+def test_what_is_not_indexed_yet_is_said_in_words(server: ServerProcess, browser: Browser) -> None:
+    browser.open(server.endpoint + "/")
+    browser.run(
+        "showFigures({ text_index_lag_memories: 30902, index_lag_memories: 7, memories_by_space: {} })"
+    )
+    assert browser.text("#text-lag") == "30,902 texts"
+    assert browser.text(".figures :nth-child(3) dt") == "To index on search"
+    assert browser.text("#vector-lag") == "7 vectors"
