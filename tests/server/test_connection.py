@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from synthgen.server import connection, incoming
-from synthgen.server.answers import JSON_HEADERS, Answer
+from synthgen.server.answers import JSON_HEADERS, Answer, Refusal
 from synthgen.server.connection import Connection
 from synthgen.server.exchange import Request
 from synthgen.server.traffic import AHEAD_BYTES, BODIES_BYTES, MAX_REFUSED, Traffic
@@ -76,8 +76,12 @@ class Echo:
 
     def answer(self) -> None:
         request = self.waiting.pop()
-        what = f"{request.method} {request.path} {request.query} {request.header('content-type')} "
-        request.answer(Answer(200, JSON_HEADERS, what.encode() + request.body))
+        try:
+            what = f"{request.method} {request.path} {request.query} {request.header('content-type')} "
+        except Refusal as refused:  # a query that is not UTF-8
+            request.answer(refused.answer)
+        else:
+            request.answer(Answer(200, JSON_HEADERS, what.encode() + request.body))
 
     def hear(self, *pieces: bytes) -> bytes:
         for piece in pieces:
@@ -144,6 +148,7 @@ def test_pieces_of_any_size_say_the_same(cuts: list[int], is_slow: bool) -> None
 
 @given(st.integers(0, 400), st.integers(0, 255), st.integers(0, 400))
 @settings(max_examples=300, deadline=None)
+@example(at=STREAM.index(b"26 HTTP"), byte=ord("a"), cut=0)  # a query that is not UTF-8
 def test_whatever_is_said_each_whole_request_has_one_answer_and_nothing_is_kept(
     at: int, byte: int, cut: int
 ) -> None:
