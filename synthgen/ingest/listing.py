@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from synthgen.errors import TargetError
 from synthgen.ingest.client import Client, never
 from synthgen.ingest.endpoint import parse_endpoint
-from synthgen.ingest.engram import SPACE_HEADER
+from synthgen.ingest.engram import SPACE_HEADER, describe_answer
 from synthgen.ingest.notice import say
 from synthgen.ingest.retry import RETRY_STATUSES, RetryPolicy
 
@@ -68,6 +68,12 @@ def check_health(endpoint: str, *, cancelled: Callable[[], bool] = never) -> Hea
     """
     with _first_contact(endpoint, frozenset(), cancelled) as client:
         answer = client.get("/health")
+    if answer.status == 421:  # the embedded server, by a name that it does not take for its own
+        raise TargetError(
+            f"answers {describe_answer(answer.status, answer.body)}",
+            where=parse_endpoint(endpoint).url,
+            next_step="check --endpoint",
+        )
     document = _document(answer.body)
     if document.get("service") != "engram":
         raise TargetError(

@@ -1,17 +1,21 @@
-"""Who is let in: whoever has the one key, where the server is told to require it.
+"""Who is let in: whoever has the one key, where one is required; else whoever names this machine.
 
-Authorization: RFC 9110, section 11; bearer tokens: RFC 6750; statuses: Engram's wire.
+Authorization: RFC 9110, section 11; bearer tokens: RFC 6750; statuses: Engram's wire. Names: RFC 9110,
+sections 7.2 and 15.5.20 (421).
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import os
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from synthgen.errors import UsageError
-from synthgen.server.answers import Answer, refusal
+from synthgen.server.answers import Answer, refusal, text_refusal
 from synthgen.specs import API_KEY_VARIABLE, check_api_key
 
 if TYPE_CHECKING:
@@ -28,6 +32,15 @@ _MISSING = refusal(
     [("www-authenticate", "Bearer")],
 ).answer
 _ANOTHER = refusal(403, "FORBIDDEN", "The key that was sent is not the one of this server.").answer
+_FOREIGN = text_refusal(
+    421,
+    "This server requires no key, so it answers to localhost and to IP addresses alone: a web page could lead"
+    " a name of its own here. Use http://127.0.0.1 with the port, or send `Host: localhost`; or start the"
+    " server with --require-key, or with --host NAME, a name that this machine has.",
+).answer
+_PORT = re.compile(r":\d*\Z", re.ASCII)
+#: Spellings of its name that a server remembers.
+_MAX_SPELLINGS = 64
 
 
 def read_key() -> str:
@@ -69,3 +82,47 @@ class Guard:
             return _MISSING
         # In a time that does not depend on where they differ.
         return None if hmac.compare_digest(token.encode(), self._key) else _ANOTHER
+
+
+class NameGuard:
+    """Hands requests that call this machine by a name of its own to ``serve``, and refuses all others.
+
+    For a server that nobody but this machine can reach, and that requires no key: a web page that has its own
+    name lead to 127.0.0.1 (DNS rebinding) would read and write as if the server were its own. ``host``: the
+    name that the server was told to listen at. What names nothing, as HTTP/1.0 may, comes from no browser.
+    """
+
+    def __init__(self, host: str, serve: Callable[[Request], None]) -> None:
+        self._given = _bare(host)
+        self._serve = serve
+        self._is_own = lru_cache(_MAX_SPELLINGS)(self._names_this_machine)
+
+    def serve(self, request: Request) -> None:
+        """Have ``request`` answered; never raises."""
+        if self._is_own(request.target_host) and self._is_own(request.host):
+            self._serve(request)
+        else:
+            request.answer(_FOREIGN)
+
+    def _names_this_machine(self, said: bytes) -> bool:
+        name = _bare(_without_port(said.decode("latin-1").strip()))
+        return name in ("", "localhost", self._given) or name.endswith(".localhost") or _is_address(name)
+
+
+def _without_port(said: str) -> str:
+    return said if _is_address(said) else _PORT.sub("", said)  # ::1 ends as if it had a port
+
+
+def _bare(name: str) -> str:
+    """Return a name as it is compared: without brackets, in small letters, without the dot of the root."""
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    return name.lower().removesuffix(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -46,7 +46,8 @@ class Head(NamedTuple):
 class Request:
     """A request as routes see it.
 
-    ``method`` in capitals; ``path`` decoded; ``body`` whole. ``task``: what answers it, if it takes a while.
+    ``method`` in capitals; ``path`` decoded; ``body`` whole. ``target_host``: the host in the target, where
+    there is one. ``task``: what answers it, if it takes a while.
     """
 
     __slots__ = (
@@ -60,13 +61,14 @@ class Request:
         "keeps_alive",
         "method",
         "path",
+        "target_host",
         "task",
     )
 
     def __init__(self, connection: Connection, head: Head, body: bytes) -> None:
         self.connection = connection
         self.method = head.method
-        self.path, self._query_string = _split(head.target)
+        self.target_host, self.path, self._query_string = _split(head.target)
         self.body = body
         self.is_http10 = head.is_http10
         self.keeps_alive = head.keeps_alive
@@ -103,6 +105,11 @@ class Request:
             name = self.query.get("space")
         return None if name is None else check_space(name)
 
+    @property
+    def host(self) -> bytes:
+        """What the header of this name says, nothing where it is absent."""
+        return self._headers.get(b"host", b"")
+
     def header(self, name: str) -> str | None:
         """Return a header by its name in lower case, None where it is absent or not ASCII text."""
         value = self._headers.get(name.encode())
@@ -137,18 +144,19 @@ class Request:
             self.task.cancel()
 
 
-def _split(target: bytes) -> tuple[str, str]:
-    """Return the path, decoded, and the query of the target of a request (RFC 9112, section 3.2), ASCII."""
+def _split(target: bytes) -> tuple[bytes, str, str]:
+    """Return host, path, decoded, and query of the target of a request (RFC 9112, section 3.2), ASCII."""
+    host = b""
     if not target.startswith(b"/"):
         try:
             url = httptools.parse_url(target)
-            path, query = url.path or b"/", url.query or b""
+            host, path, query = url.host or b"", url.path or b"/", url.query or b""
         except httptools.HttpParserInvalidURLError:
             path, query = target, b""
     else:
         path, _, query = target.partition(b"#")[0].partition(b"?")
     decoded = path.decode()
-    return unquote(decoded) if "%" in decoded else decoded, query.decode()
+    return host, unquote(decoded) if "%" in decoded else decoded, query.decode()
 
 
 def _unquote_arrays(query: str) -> str:

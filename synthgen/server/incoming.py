@@ -39,6 +39,7 @@ _KNOWN_HEADERS = frozenset(
         b"content-length",
         b"content-type",
         b"expect",
+        b"host",
         b"if-none-match",
         b"transfer-encoding",
         b"upgrade",

@@ -19,7 +19,7 @@ import uvloop
 from synthgen.errors import EXIT_OK, ResourceError
 from synthgen.runtime.files import FileLock, explain_os_errors, sync_folder, write_whole
 from synthgen.runtime.heap import keep_freed_memory
-from synthgen.server.access import Guard, read_key
+from synthgen.server.access import Guard, NameGuard, read_key
 from synthgen.server.app import App
 from synthgen.server.listening import HttpServer, allow_connections, bind, endpoint_of, is_loopback
 from synthgen.server.quirks import Quirks, parse_quirks
@@ -134,7 +134,11 @@ class _Service:
             state = State(database, loop, self._quirks)
         traffic = Traffic(allow_connections(), self._quirks.close_after_413)
         app = App(state, traffic)
-        answer = app.serve if self._key is None else Guard(self._key, app.serve).serve
+        answer = app.serve
+        if self._key is not None:
+            answer = Guard(self._key, app.serve).serve
+        elif is_loopback(listener):
+            answer = NameGuard(self._spec.host, app.serve).serve
         server = HttpServer(listener, traffic, answer)
         try:
             with explain_damage(database):

@@ -16,7 +16,7 @@ def connect(port: int) -> socket.socket:
 
 def head(*headers: str, method: str = "POST", path: str = REMEMBER) -> bytes:
     """Return the head of a request with a JSON body."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -46,7 +46,7 @@ def post(port: int, body: bytes, path: str = REMEMBER) -> bytes:
 
 def get(port: int, path: bytes) -> bytes:
     """Ask for a path of any bytes; return the answer."""
-    return exchange(port, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    return exchange(port, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 
 
 def status(answer: bytes) -> int:

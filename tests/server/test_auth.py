@@ -120,18 +120,18 @@ def test_credentials(client: Client, credentials: str, status: int) -> None:
 
 def test_a_refused_body_is_not_looked_at_and_the_connection_stays_in_order(locked: ServerProcess) -> None:
     nonsense = b'{"content":'
-    refused = f"POST {REMEMBER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(nonsense)}\r\n".encode()
+    refused = f"POST {REMEMBER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(nonsense)}\r\n".encode()
     known = refused + f"Content-Type: application/json\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", locked.port), timeout=20) as connection:
         connection.sendall(2 * (refused + b"\r\n" + nonsense) + known + nonsense)
-        connection.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answers = read_to_end(connection).split(b"HTTP/1.1 ")[1:]
     assert [int(answer[:3]) for answer in answers] == [401, 401, 400, 401]
     assert answers[-1].endswith(b"\r\n\r\n"), "an answer to HEAD has no body"
 
 
 def test_of_two_keys_the_first_counts(locked: ServerProcess) -> None:
-    lines = ["GET /metrics HTTP/1.1", "Host: x", "Connection: close"]
+    lines = ["GET /metrics HTTP/1.1", "Host: localhost", "Connection: close"]
     keys = [f"Authorization: Bearer {key}" for key in ("another", KEY)]
     for order, status in ((keys, b"403"), (keys[::-1], b"200")):
         answer = exchange(locked.port, "\r\n".join([*lines, *order, "", ""]).encode())

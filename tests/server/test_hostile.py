@@ -94,13 +94,13 @@ def test_an_endless_body_takes_no_memory(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "expected"),
     [
-        (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", (404,)),
-        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (414,)),
+        (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", (404,)),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (414,)),
         (b"GET /" + b"a" * 50_000_000, (0, 414, 431)),
         (b"a" * 50_000_000, (0, 400, 431)),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 50_000_000, (0, 431)),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: a\r\n" * 500 + b"\r\n", (431,)),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: a\r\n" * 5_000_000, (0, 431)),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 50_000_000, (0, 431)),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: a\r\n" * 500 + b"\r\n", (431,)),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: a\r\n" * 5_000_000, (0, 431)),
         (b"GET /\r\n\r\n", (400,)),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500, (0, 400)),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (0, 400)),
@@ -299,7 +299,7 @@ def _ask(port: int, query: str) -> socket.socket:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     connection.connect(("127.0.0.1", port))
     path = f"{LIST}?space=large&include_embeddings=true&{query}"
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return connection
 
 

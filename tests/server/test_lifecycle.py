@@ -99,7 +99,7 @@ def test_signals_stop_it_gracefully_whatever_hangs_on_it(tmp_path: Path, number:
     with running_server(tmp_path / "data") as server, Client(server.port) as idle:
         assert idle.remember(id="x").status == 201
         with socket.create_connection(("127.0.0.1", server.port)) as half:
-            half.sendall(b"POST /api/v1/memories/remember HTTP/1.1\r\nHost: x\r\nContent-Le")
+            half.sendall(b"POST /api/v1/memories/remember HTTP/1.1\r\nHost: localhost\r\nContent-Le")
             server.process.send_signal(number)
             assert server.process.wait(STOP_TIMEOUT_S) == 0
         assert server.errors.read_text() == ""

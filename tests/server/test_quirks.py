@@ -248,7 +248,7 @@ def test_close_after_413(tmp_path: Path) -> None:
 
 
 def _answer_to_too_much(port: int) -> bytes:
-    head = f"POST {REMEMBER} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"POST {REMEMBER} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         with contextlib.suppress(OSError):  # it answers before all was sent
             connection.sendall(f"{head}Content-Length: {len(TOO_LARGE)}\r\n\r\n".encode() + TOO_LARGE)

@@ -145,7 +145,7 @@ def _exchange(server: ServerProcess, request: bytes, *, end: bool = False) -> by
 
 
 def _head(*headers: str) -> bytes:
-    lines = [f"POST {REMEMBER} HTTP/1.1", "Host: x", "Content-Type: application/json", *headers]
+    lines = [f"POST {REMEMBER} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 

@@ -155,13 +155,13 @@ def test_bodies_of_all_kinds_are_taken_where_their_content_is(client: Client) ->
 def test_a_refused_request_leaves_the_connection_usable(
     server: ServerProcess, headers: dict[str, str], status: int, path: str
 ) -> None:
-    lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 15"]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Length: 15"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
         time.sleep(0.05)  # an answer that did not wait for the body would leave by now
         connection.sendall(
-            b'{"content":"x"}GET /health/alive HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+            b'{"content":"x"}GET /health/alive HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
         )
         received = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]] == [status, 200]

@@ -94,7 +94,7 @@ def _is_closed(connection: socket.socket) -> bool:
     received = b""
     connection.settimeout(3)
     with contextlib.suppress(OSError):
-        connection.sendall(b"GET /health/alive HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"GET /health/alive HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         while part := connection.recv(65_536):
             received += part
     return b"HTTP/1." not in received
