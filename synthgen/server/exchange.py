@@ -27,6 +27,8 @@ _BETWEEN_NUMBERS = (
     ("%5D", "]"),
     ("%5d", "]"),
 )
+#: What may be done to a body before it is sent (RFC 9110, section 12.5.3).
+_CODINGS = [("accept-encoding", "identity")]
 
 
 class Gone(Exception):
@@ -116,10 +118,14 @@ class Request:
         return value.decode() if value is not None and value.isascii() else None
 
     def json_body(self) -> bytes:
-        """Return the body of a request that must be JSON; raises the 415 for another content type."""
+        """Return the body of a request that must be JSON; raises the 415 for another type, or a coding."""
         content_type = self._headers.get(b"content-type")
         if content_type != b"application/json" and not _is_json(content_type):
             raise text_refusal(415, "Expected request with `Content-Type: application/json`")
+        if b"content-encoding" in self._headers and not _is_plain(self._headers[b"content-encoding"]):
+            raise text_refusal(
+                415, "Expected request without `Content-Encoding`: send it uncompressed", _CODINGS
+            )
         return self.body
 
     def answer(self, answer: Answer) -> None:
@@ -181,3 +187,7 @@ def _is_json(content_type: bytes | None) -> bool:
         return False
     kind = content_type.partition(b";")[0].strip().lower()
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def _is_plain(codings: bytes) -> bool:
+    return {coding.strip().lower() for coding in codings.split(b",")} <= {b"", b"identity"}

@@ -36,6 +36,7 @@ _REQUEST_BYTES = 1_024
 _KNOWN_HEADERS = frozenset(
     (
         b"authorization",
+        b"content-encoding",
         b"content-length",
         b"content-type",
         b"expect",

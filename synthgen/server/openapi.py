@@ -45,7 +45,7 @@ _REFUSALS: dict[int, tuple[str, dict[str, Any]]] = {
     408: ("The body was not whole in time; the connection is closed", _PLAIN),
     413: ("The body has more than 2 MB; the connection is closed", _PLAIN),
     414: (f"The target has more than {MAX_TARGET_BYTES:,} bytes; the connection is closed", _PLAIN),
-    415: ("The body is not announced as JSON", _PLAIN),
+    415: ("The body is not announced as JSON, or is compressed", _PLAIN),
     422: ("JSON of another shape; as an error object: a cue that is too weak", _ERROR | _PLAIN),
     431: (
         f"The head has more than {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} fields; the connection is closed",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -118,6 +119,20 @@ def test_the_simple_route_has_its_own_words_for_missing_content(client: Client) 
 def test_other_content_types_get_415(client: Client, kind: str) -> None:
     reply = client.send("POST", REMEMBER, b'{"content":"x"}', Content_Type=kind)
     assert (reply.status, reply.is_text) == (415, True)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", "GZIP", "x"])
+def test_compressed_bodies_get_415(client: Client, coding: str) -> None:
+    for body in (gzip.compress(b'{"content":"x"}'), b'{"content":"x"}'):
+        for path in (REMEMBER, LIST, "/api/v1/complete", "/api/v1/spaces"):
+            reply = client.send("POST", path, body, Content_Encoding=coding)
+            assert (reply.status, reply.headers["accept-encoding"]) == (415, "identity")
+            assert b"`Content-Encoding`" in reply.body
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
+def test_bodies_said_to_be_as_they_are_are_taken(client: Client, coding: str) -> None:
+    assert client.send("POST", REMEMBER, b'{"content":"x"}', Content_Encoding=coding).status == 201
 
 
 def test_json_content_types_with_parameters_are_taken(client: Client) -> None:
