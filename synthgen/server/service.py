@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -58,6 +59,7 @@ def serve(spec: ServeSpec) -> int:
     folder = spec.data_dir.absolute()
     with _own_folder(folder), contextlib.closing(bind(spec)) as listener:
         database = folder / DATABASE_NAME
+        _check_writable(database)
         prepare_database(database)
         if not is_loopback(listener):
             _say(f"warning: {_WITHOUT_KEY if key is None else _WITH_KEY}")
@@ -94,6 +96,24 @@ def _own_folder(folder: Path) -> Iterator[None]:
         finally:
             lock.remove()
         on_error.pop_all()
+
+
+def _check_writable(database: Path) -> None:
+    """Raise ResourceError where a file of the database is there and cannot be written: SQLite would open it
+    all the same, and refuse each memory.
+    """
+    for path in (database, *(database.with_name(f"{database.name}-{end}") for end in ("wal", "shm"))):
+        with explain_os_errors(path), contextlib.suppress(FileNotFoundError):
+            try:
+                os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                raise ResourceError(
+                    f"the database cannot be written ({error.strerror})",
+                    where=str(path),
+                    next_step="let the user who runs this write to it, or choose another --data-dir",
+                ) from error
 
 
 def _remove_if_empty(folder: Path) -> None:

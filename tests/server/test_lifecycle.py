@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,14 @@ from tests.server.client import LIST, Client
 from tests.serverproc import STOP_TIMEOUT_S, command, running_server
 
 
-def _refused(data_dir: Path, *flags: str, port: int = 0) -> str:
+def _refused(data_dir: Path, *flags: str, port: int = 0, prefix: Sequence[str] = ()) -> str:
     """Start a server that must not start; return its one line."""
     ended = subprocess.run(
-        command(data_dir, *flags, port=port), capture_output=True, text=True, timeout=20, check=False
+        [*prefix, *command(data_dir, *flags, port=port)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     assert (ended.returncode, ended.stdout) == (EXIT_UNUSABLE, "")
     assert len(ended.stderr.splitlines()) == 1
@@ -118,11 +124,36 @@ def test_another_host_than_this_one_is_warned_about(tmp_path: Path) -> None:
         assert "no authentication" in server.errors.read_text()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="everything is writable for root")
+def _without_override() -> tuple[str, ...]:
+    """Return a prefix for a program that may write what its user may write, also where that is root."""
+    if os.geteuid():
+        return ()
+    prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    if not shutil.which(prefix[0]) or subprocess.run([*prefix, "true"], check=False).returncode:
+        pytest.skip("everything is writable for root")
+    return prefix
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    prefix = _without_override()
     data = tmp_path / "data"
     data.mkdir(mode=0o500)
-    assert str(data) in _refused(data)
+    assert str(data) in _refused(data, prefix=prefix)
+
+
+@pytest.mark.parametrize("name", ["memories.db", "memories.db-wal", "memories.db-shm"])
+def test_a_database_that_cannot_be_written_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    prefix = _without_override()
+    data = tmp_path / "data"
+    with running_server(data) as server, Client(server.port) as client:
+        assert client.remember(id="x").status == 201
+        server.kill()  # which leaves the log
+    (data / name).chmod(0o400)
+    line = _refused(data, prefix=prefix)
+    assert f"{data / name}: the database cannot be written (Permission denied); let the user" in line
+    (data / name).chmod(0o600)
+    with running_server(data, prefix=prefix) as server, Client(server.port) as client:
+        assert client.get(f"{LIST}/x").status == 200
 
 
 def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None:
