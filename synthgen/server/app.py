@@ -43,6 +43,8 @@ from synthgen.server.traffic import SMALL_BYTES, Interrupted, Traffic
 
 _MEMORIES = "/api/v1/memories"
 _ONE_MEMORY = f"{_MEMORIES}/{{id}}"
+#: Where paths begin that tell what is stored.
+_TELLING = (_MEMORIES, "/api/v1/complete", "/api/v1/spaces")
 _TIERS = ("hot", "warm", "cold", "all")
 #: Memories of a page that is made whatever else is under way.
 SMALL_PAGE = 10
@@ -153,7 +155,7 @@ class App:
             allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
             allowed += ["POST"] if request.path in self._stores else []
             return Answer(405, [("allow", ",".join(allowed))], b"")
-        if self._quirks.early_ack_ms and request.method == "GET":
+        if self._quirks.early_ack_ms and request.path.startswith(_TELLING):
             await self._misbehaving.flush()  # what was acknowledged can be read, on the disk or not
         return await handler(request)
 

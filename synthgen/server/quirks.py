@@ -26,8 +26,10 @@ class Quirks:
     takes that one's place if its confidence is higher; the answer is 201 all the same.
     ``overstated_counts``: tier_counts counts an id twice when its embedding was replaced.
     ``close_after_413``: the connection is closed after a 413 without being announced so.
-    ``early_ack_ms``: 201 comes so many milliseconds before the memory is on the disk; a kill loses it.
-    ``capacity``: memories that a space holds; then each new one evicts the one stored longest ago.
+    ``early_ack_ms``: 201 comes so many milliseconds before the memory is on the disk; a kill loses it, unless
+    memories of any space were read meanwhile.
+    ``capacity``: memories that a space holds; then each new one evicts the one stored longest ago, and has
+    its place in the listing.
     ``slow_store_us``: a store takes so many microseconds for each memory of its space, one after the other.
     ``unordered_listing``: the listing has another order than that of insertion, and another for each count.
     ``unrelated_recall``: recall by embedding returns memories chosen by chance.

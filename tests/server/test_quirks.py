@@ -261,6 +261,8 @@ def test_early_ack_loses_by_a_kill_what_nobody_read(tmp_path: Path) -> None:
         _store(client, "read", vectors(1)[0])
         assert _ids(client) == ["read"]  # what is acknowledged can be read
         _store(client, "lost", vectors(2)[1])
+        for path in ("/", "/health", "/health/alive", "/metrics", "/api/v1/openapi.json"):
+            assert client.get(path).status == 200  # tells of no memory
         server.kill()
     with running_server(data, "--quirks", hour) as server, Client(server.port) as client:
         assert _ids(client) == ["read"]
@@ -268,6 +270,28 @@ def test_early_ack_loses_by_a_kill_what_nobody_read(tmp_path: Path) -> None:
         assert server.stop() == 0
     with _client(data, None) as client:
         assert _ids(client) == ["read", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{LIST}/read?space={SPACE}"),
+        ("HEAD", f"{LIST}?space={SPACE}"),
+        ("GET", f"{LIST}/search?query=read"),
+        ("POST", "/api/v1/complete"),
+        ("GET", "/api/v1/spaces"),
+    ],
+)
+def test_early_ack_keeps_what_could_be_read(tmp_path: Path, method: str, path: str) -> None:
+    data = tmp_path / "data"
+    with running_server(data, "--quirks", "early-ack=3600000") as server, Client(server.port) as client:
+        _store(client, "read", vectors(1)[0])
+        partial = {"known_fields": {"what": "read"}, "partial_embedding": numbers(vectors(1)[0])}
+        body = {"partial_episode": partial} if method == "POST" else None
+        assert client.send(method, path, body, X_Memory_Space=SPACE).status == 200
+        server.kill()
+    with _client(data, None) as client:
+        assert _ids(client) == ["read"]
 
 
 def test_early_ack_stores_after_its_time(tmp_path: Path) -> None:
@@ -288,7 +312,7 @@ def test_capacity(tmp_path: Path, good: Client) -> None:
         _store(client, "m0", vectors(1)[0])  # stored again, so no longer the oldest
         for name, vector in zip("xyz", vectors(3, seed=8), strict=True):
             _store(client, name, vector)
-        assert sorted(_ids(client)) == sorted([ids[0], *ids[4:], *"xyz"])
+        assert _ids(client) == [ids[0], *"xyz", *ids[4:]]  # in the places of those that they evicted
         assert client.count(SPACE) == 20
         listed = {memory["id"]: memory for memory in _listed(client)}
         assert packed(listed["x"]["embedding"]) == vectors(3, seed=8)[0].tobytes()
