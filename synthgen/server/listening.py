@@ -32,9 +32,12 @@ def bind(spec: ServeSpec) -> socket.socket:
 
     Raises ResourceError when the port is taken or the address is not of this machine.
     """
+    host = spec.host
+    if host.startswith("[") and host.endswith("]") and ":" in host:  # as in a URL
+        host = host[1:-1]
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            spec.host, spec.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, spec.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
         with contextlib.ExitStack() as on_error:

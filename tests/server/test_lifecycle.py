@@ -72,10 +72,25 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     assert "Address already in use" in line
 
 
-@pytest.mark.parametrize("host", ["", "no.such.host.invalid", "http://127.0.0.1", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "host", ["", "no.such.host.invalid", "http://127.0.0.1", "192.0.2.1", "[]", "[127.0.0.1]"]
+)
 def test_a_host_that_is_not_this_one_is_one_clear_line(tmp_path: Path, host: str) -> None:
     line = _refused(tmp_path / "data", "--host", host)
     assert "give as --host an address or a name of this machine" in line
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_may_stand_in_brackets(tmp_path: Path, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("needs IPv6 on loopback")
+    with running_server(tmp_path / "data", "--host", host) as server:
+        assert server.endpoint == f"http://[::1]:{server.port}"
+        with Client(server.port, host="::1") as client:
+            assert client.get("/health").status == 200
+            assert client.send("GET", "/health", Host="attacker.example").status == 421
 
 
 def test_a_server_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
