@@ -96,7 +96,9 @@ def parse_quirks(text: str | None) -> Quirks:
 
 def _parse(part: str) -> tuple[str, bool | int]:
     name, equals, number = part.partition("=")
-    if name not in _FIELDS or (equals and name not in _NUMBERS):
+    if equals and name not in _NUMBERS and (name in _FIELDS or name == ALL):
+        raise UsageError(f"--quirks {name} takes no number", next_step=_advice())
+    if name not in _FIELDS:
         raise UsageError(f"--quirks does not know {part[:80]!r}", next_step=_advice())
     if not equals:
         return name, _NUMBERS.get(name, True)

@@ -123,6 +123,12 @@ def test_another_name_or_number_is_one_line_with_all_names(text: str) -> None:
     assert all(name in line for name in NAMES)
 
 
+@pytest.mark.parametrize("name", ["drop-embeddings", "engram"])
+def test_a_number_for_what_takes_none_is_said_so(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--quirks {name} takes no number; use engram"):
+        parse_quirks(f"capacity=3,{name}=3")
+
+
 @pytest.mark.parametrize("program", ["synthgen.server", "synthgen"])
 def test_a_wrong_name_touches_nothing(tmp_path: Path, program: str) -> None:
     words = [*command(tmp_path / "data", "--quirks", "engarm")]
