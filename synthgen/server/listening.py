@@ -25,6 +25,8 @@ _LOOK_S = 0.01
 MAX_CONNECTIONS = 16_384
 #: Open files that are not connections: the database's, those of answers under way, the program's own.
 OTHER_FILES = 512
+#: With fewer it does not start: those of the database, of the loop and of some connections are some fifty.
+LEAST_FILES = 64
 
 
 def bind(spec: ServeSpec) -> socket.socket:
@@ -76,7 +78,10 @@ def is_loopback(listener: socket.socket) -> bool:
 
 
 def allow_connections() -> int:
-    """Raise this process's soft limit of open files to its hard one; return how many connections fit."""
+    """Raise this process's soft limit of open files to its hard one; return how many connections fit.
+
+    Raises ResourceError for a limit that leaves no room for any.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -86,6 +91,11 @@ def allow_connections() -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
+    if soft < LEAST_FILES:
+        raise ResourceError(
+            f"{soft} files may be open at a time, {LEAST_FILES} are needed",
+            next_step="raise the limit on open files (ulimit -n) and run the same command again",
+        )
     return max(1, min(MAX_CONNECTIONS, soft - min(OTHER_FILES, soft // 2)))
 
 

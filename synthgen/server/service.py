@@ -50,12 +50,13 @@ def serve(spec: ServeSpec) -> int:
     end of standard input: requests under way are answered, the log is copied into the database.
 
     Raises ResourceError when the folder is in use by another server, the folder or the port cannot
-    be used, InputError when the folder holds a database that is not this program's, UsageError for
-    unknown quirks and for a key that is required and not there.
+    be used, or too few files may be open; InputError when the folder holds a database that is not this
+    program's; UsageError for unknown quirks and for a key that is required and not there.
     """
     keep_freed_memory(blocks_below_bytes=_HEAP_BLOCK_BYTES, kept_bytes=_HEAP_KEPT_BYTES)
     quirks = parse_quirks(spec.quirks)
     key = read_key() if spec.require_key else None
+    max_connections = allow_connections()
     folder = spec.data_dir.absolute()
     with _own_folder(folder), contextlib.closing(bind(spec)) as listener:
         database = folder / DATABASE_NAME
@@ -69,7 +70,8 @@ def serve(spec: ServeSpec) -> int:
                 " do not trust what is stored"
             )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Service(spec, folder, endpoint_of(listener), quirks, key).run(database, listener))
+            service = _Service(spec, folder, endpoint_of(listener), quirks, key)
+            runner.run(service.run(database, listener, max_connections))
     return EXIT_OK
 
 
@@ -146,13 +148,13 @@ class _Service:
         self._endpoint = endpoint
         self._stop = asyncio.Event()
 
-    async def run(self, database: Path, listener: socket.socket) -> None:
+    async def run(self, database: Path, listener: socket.socket, max_connections: int) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         with explain_damage(database):
             state = State(database, loop, self._quirks)
-        traffic = Traffic(allow_connections(), self._quirks.close_after_413)
+        traffic = Traffic(max_connections, self._quirks.close_after_413)
         app = App(state, traffic)
         answer = app.serve
         if self._key is not None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -169,6 +170,23 @@ def test_a_database_that_cannot_be_written_is_one_clear_line(tmp_path: Path, nam
     (data / name).chmod(0o600)
     with running_server(data, prefix=prefix) as server, Client(server.port) as client:
         assert client.get(f"{LIST}/x").status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+@pytest.mark.parametrize("n_files", [12, 14, 20, 63])
+def test_too_few_files_are_one_clear_line(tmp_path: Path, n_files: int) -> None:
+    line = _refused(tmp_path / "data", prefix=("prlimit", f"--nofile={n_files}:{n_files}"))
+    assert f"{n_files} files may be open at a time, 64 are needed; raise the limit" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_enough_files_are_enough(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", prefix=("prlimit", "--nofile=64:64")) as server:
+        with Client(server.port) as client:
+            assert client.remember(id="x").status == 201
+            assert client.get(f"{LIST}/search", query="something").status == 200
+        assert (server.stop(), server.errors.read_text()) == (0, "")
 
 
 def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None:
