@@ -13,7 +13,7 @@ from synthgen.specs import DatasetSpec
 from tests.datasets import make_model, save_model
 
 COMMANDS = ["run", "serve", "centroids", "fit", "generate", "queries", "verify-dataset", "regenerate"]
-COMMANDS += ["ingest", "verify", "fidelity"]
+COMMANDS += ["ingest", "verify", "fidelity", "wikipedia"]
 
 
 @pytest.fixture
@@ -88,6 +88,19 @@ def test_unknown_flags_and_commands_are_usage_errors(capfd: pytest.CaptureFixtur
             main(arguments)
         assert stop.value.code == 2
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_flag_shows_the_usage_of_its_command(
+    command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needed = {"serve": ["--data-dir=x"], "fidelity": ["a", "b"], "verify-dataset": ["x"], "regenerate": ["x"]}
+    needed |= {"ingest": ["--input=x"], "verify": ["--input=x"]}
+    with pytest.raises(SystemExit) as stop:
+        main([command, *needed.get(command, []), "--prot=7701", "more"])
+    said = capfd.readouterr().err
+    assert stop.value.code == 2 and said.startswith(f"usage: synthgen {command} [-h] ")
+    assert said.endswith(f"synthgen {command}: error: unrecognized arguments: --prot=7701 more\n")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,17 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Parser of one command, which refuses unknown flags itself: else the usage shown is that of all."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse flags; there are none that are unknown."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def add_command(
     parsers: Any, name: str, help_: str, example: str, command: Command
 ) -> argparse.ArgumentParser:

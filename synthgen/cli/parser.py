@@ -10,6 +10,7 @@ from synthgen import __version__
 from synthgen.cli import commands
 from synthgen.cli.flags import (
     EXIT_CODES,
+    CommandParser,
     add_command,
     add_dataset_flags,
     add_delivery_flags,
@@ -31,7 +32,9 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"synthgen {__version__}")
-    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parsers = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     parser.set_defaults(commands=parsers)
     _add_run(parsers)
     _add_serve(parsers)
