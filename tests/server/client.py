@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
+import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -31,7 +33,7 @@ class Reply:
 
 
 class Client:
-    """One kept-alive connection."""
+    """One kept-alive connection; another one where the server closed it between requests."""
 
     def __init__(self, port: int, timeout_s: float = 20, host: str = "127.0.0.1") -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
@@ -50,10 +52,27 @@ class Client:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if data is not None:
             named.setdefault("Content-Type", "application/json")
-        self._connection.request(method, path, data, named)
-        response = self._connection.getresponse()
-        found = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, found, response.read())
+        if self._is_closed_there():
+            self.close()
+        try:
+            self._connection.request(method, path, data, named)
+            response = self._connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, found, response.read())
+        except BaseException:
+            self.close()  # what comes on it later answers nothing that is asked
+            raise
+
+    def _is_closed_there(self) -> bool:
+        """Return whether the server closed the connection, as it does with those that are idle for long."""
+        if self._connection.sock is None:
+            return False
+        news = select.poll()
+        news.register(self._connection.sock, select.POLLIN)
+        try:
+            return bool(news.poll(0)) and not self._connection.sock.recv(1, socket.MSG_PEEK)
+        except ConnectionError:
+            return True
 
     def get(self, path: str, **query: Any) -> Reply:
         return self.send("GET", f"{path}?{urlencode(query)}" if query else path)
