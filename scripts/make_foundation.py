@@ -10,11 +10,11 @@ measured here and stated beside the data. Needs the ``zstd`` command.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,14 @@ def quantise(embeddings: NDArray[Any]) -> tuple[NDArray[np.int16], NDArray[np.fl
 
 def main() -> None:
     """Write foundation.npz and foundation.json."""
-    titles = read_titles(Path(sys.argv[1]))
-    steps, cosines = quantise(np.load(sys.argv[2]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("articles", type=Path, metavar="ARTICLES.jsonl.zst")
+    parser.add_argument("embeddings", type=Path, metavar="EMBEDDINGS.npy")
+    files = parser.parse_args()
+    titles = read_titles(files.articles)
+    steps, cosines = quantise(np.load(files.embeddings))
     assert len(titles) == len(steps)
     columns = np.ascontiguousarray(steps.T)
     buffer = io.BytesIO()
@@ -69,7 +75,7 @@ def main() -> None:
             "min": round(float(cosines.min()), 7),
         },
         "original": "float16, unit length, sha256 "
-        + hashlib.sha256(Path(sys.argv[2]).read_bytes()).hexdigest(),
+        + hashlib.sha256(files.embeddings.read_bytes()).hexdigest(),
         "sha256": hashlib.sha256(steps.astype("<i2").tobytes() + "\n".join(titles).encode()).hexdigest(),
         "attribution": "Wikipedia contributors, https://en.wikipedia.org/wiki/Wikipedia:Vital_articles",
         "license": "CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/",

@@ -9,6 +9,7 @@ differ, and GENERATOR_VERSION must rise.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import replace
@@ -43,6 +44,9 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Fit, write, and say what was made."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     titles, steps = foundation.load_foundation()
     units = steps.astype(np.float32) / 2**12
     units /= np.linalg.norm(units, axis=1, keepdims=True)

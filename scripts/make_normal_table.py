@@ -8,18 +8,23 @@ itself does not: the table is shipped because log and exp differ in last bits be
 
 from __future__ import annotations
 
+import argparse
 import io
 from pathlib import Path
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import norm
 
 OUTPUT = Path(__file__).parent.parent / "synthgen" / "generate" / "data" / "normal_16bit.npy"
 
 
 def main() -> None:
     """Write the table and say what its moments are."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    from scipy.special import ndtri  # not needed to be told what this is
+    from scipy.stats import norm
+
     edges = ndtri(np.arange(32768, 65537) / 65536)
     density = norm.pdf(edges)
     density[-1] = 0.0  # the last edge is infinite
