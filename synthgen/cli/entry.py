@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import traceback
@@ -14,6 +13,7 @@ from synthgen.cli.config import parse
 from synthgen.cli.flags import Command
 from synthgen.cli.parser import make_parser
 from synthgen.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNUSABLE, SynthgenError
+from synthgen.runtime.streams import explained_output, mute
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         flags = parse(make_parser(), arguments)
         command: Command = flags.command
-        return command(flags)
+        with explained_output():
+            return command(flags)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: no second error
+        mute(sys.stdout)  # nobody reads: no second error
         return EXIT_FAILED
     except (Exception, KeyboardInterrupt) as error:
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # no second error from within this one

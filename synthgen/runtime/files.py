@@ -26,6 +26,7 @@ _ADVICE = {
     errno.EACCES: "name a place that you may write to",
     errno.EPERM: "name a place that you may write to",
     errno.EROFS: "name a place that can be written to",
+    errno.ENOENT: "name another place",
     errno.ENOTDIR: "name another place",
     errno.EISDIR: "name another place",
     errno.EIO: "look at the disk, and at what the system's log says of it,",
@@ -153,20 +154,23 @@ def refuse_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a one-line ResourceError about ``path``."""
+def explain_os_errors(path: Path, *, is_begun: bool = True) -> Iterator[None]:
+    """Turn an OSError of the block into a one-line ResourceError about ``path``.
+
+    ``is_begun``: something may be finished by then, of which it is said that it is kept.
+    """
     try:
         yield
     except OSError as error:
-        raise os_error_about(path, error) from error
+        raise os_error_about(path, error, is_begun=is_begun) from error
 
 
-def os_error_about(path: Path, error: OSError) -> ResourceError:
+def os_error_about(path: Path, error: OSError, *, is_begun: bool = True) -> ResourceError:
     """Return the ResourceError that tells a person about ``error`` at ``path``."""
     return ResourceError(
         error.strerror or str(error),
         where=str(path),
-        next_step=f"{advice_on(error)}; what is finished is kept",
+        next_step=f"{advice_on(error)}{'; what is finished is kept' if is_begun else ''}",
     )
 
 

@@ -20,6 +20,7 @@ import uvloop
 from synthgen.errors import EXIT_OK, ResourceError
 from synthgen.runtime.files import FileLock, explain_os_errors, sync_folder, write_whole
 from synthgen.runtime.heap import keep_freed_memory
+from synthgen.runtime.streams import mute, output_error
 from synthgen.server.access import Guard, NameGuard, read_key
 from synthgen.server.app import App
 from synthgen.server.listening import HttpServer, allow_connections, bind, endpoint_of, is_loopback
@@ -85,7 +86,7 @@ def _own_folder(folder: Path) -> Iterator[None]:
     """Hold the lock on the data folder, which is made where it is missing; what fails takes it away again."""
     lock = FileLock(folder / LOCK_NAME)
     with contextlib.ExitStack() as on_error:
-        with explain_os_errors(folder):
+        with explain_os_errors(folder, is_begun=False):
             for missing in reversed([parent for parent in (folder, *folder.parents) if not parent.exists()]):
                 missing.mkdir(exist_ok=True)
                 on_error.callback(_remove_if_empty, missing)
@@ -105,7 +106,7 @@ def _check_writable(database: Path) -> None:
     all the same, and refuse each memory.
     """
     for path in (database, *(database.with_name(f"{database.name}-{end}") for end in ("wal", "shm"))):
-        with explain_os_errors(path), contextlib.suppress(FileNotFoundError):
+        with explain_os_errors(path, is_begun=False), contextlib.suppress(FileNotFoundError):
             try:
                 os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
             except OSError as error:
@@ -195,8 +196,14 @@ class _Service:
             line = json.dumps({"event": "listening", **record, "data_dir": str(self._folder)})
         else:
             line = f"synthgen serve: listening on {self._endpoint}, data in {self._folder}"
-        with contextlib.suppress(BrokenPipeError):  # whoever started it may not listen
+        try:
             print(line, flush=True)
+        except BrokenPipeError:  # whoever started it may not listen
+            mute(sys.stdout)
+        except (OSError, ResourceError) as error:  # a full disk, as above
+            mute(sys.stdout)
+            told = output_error(error) if isinstance(error, OSError) else error
+            _say(f"warning: standard output {told.what}; listening on {self._endpoint}")
         if self._spec.stop_on_stdin_eof:
             threading.Thread(target=self._watch_stdin, args=(loop,), name="stdin", daemon=True).start()
 

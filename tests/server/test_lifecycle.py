@@ -189,6 +189,40 @@ def test_enough_files_are_enough(tmp_path: Path) -> None:
         assert (server.stop(), server.errors.read_text()) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("module", [["synthgen.server"], ["synthgen", "serve"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_full_is_said_and_it_serves(
+    tmp_path: Path, module: list[str], unbuffered: str
+) -> None:
+    words = [sys.executable, "-m", *module, *command(tmp_path / "data")[3:]]
+    with Path("/dev/full").open("w") as full:
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        process = subprocess.Popen(words, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        said = "standard output cannot be written (No space left on device); listening on "
+        assert line.startswith(f"synthgen serve: warning: {said}")
+        with Client(int(line.rsplit(":", 1)[1])) as client:
+            assert client.get("/health").status == 200
+        process.terminate()
+        assert (process.wait(STOP_TIMEOUT_S), process.stderr.read()) == (0, "")
+
+
+def test_a_folder_that_cannot_be_made_says_nothing_of_what_is_kept() -> None:
+    data = Path("/dev/null/data")
+    assert _refused(data).endswith(
+        f"{data}: Not a directory; name another place and run the same command again\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_folder_where_none_can_be_is_told_to_be_elsewhere() -> None:
+    line = _refused(Path("/proc/synthgen/data"))
+    assert line.endswith(": No such file or directory; name another place and run the same command again\n")
+
+
 def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     assert str(tmp_path / "data") in _refused(tmp_path / "data")
