@@ -11,6 +11,19 @@ from synthgen.server.requests import check_space
 from synthgen.server.state import State
 
 _MICROSECONDS = 1_000_000
+#: What the figures are.
+_HELP = {
+    "uptime_seconds": "Since the server was started.",
+    "memories": "Memories in all spaces.",
+    "memories_stored_total": "Memories stored since the start, those that replaced others among them.",
+    "memories_failed_total": "Memories not stored since the start because a commit failed.",
+    "commits_total": "Commits since the start, each synced to the disk.",
+    "largest_commit_memories": "Memories in the largest commit since the start.",
+    "index_lag_memories": "Memories that the index of vectors does not cover yet.",
+    "text_index_lag_memories": "Memories that the index of words does not cover yet.",
+    "disk_bytes": "Database, log and indexes.",
+    "space_memories": "Memories in a space.",
+}
 
 
 #: How SQLite says that a file is damaged, or is no database: by its name for the result, and as what threads
@@ -119,9 +132,17 @@ def metrics(state: State) -> Answer:
     return json_answer({"snapshot": {**_figures(state), "memories_by_space": spaces}, "export": {}})
 
 
+def _described(name: str) -> list[str]:
+    kind = "counter" if name.endswith("_total") else "gauge"
+    return [f"# HELP synthgen_{name} {_HELP[name]}", f"# TYPE synthgen_{name} {kind}"]
+
+
 def prometheus(state: State) -> Answer:
-    """Return the answer to GET /metrics/prometheus."""
-    lines = [f"synthgen_{name} {value:.15g}" for name, value in _figures(state).items()]
+    """Return the answer to GET /metrics/prometheus: Prometheus' text format, version 0.0.4."""
+    lines: list[str] = []
+    for name, value in _figures(state).items():
+        lines += [*_described(name), f"synthgen_{name} {value:.15g}"]
+    lines += _described("space_memories")
     lines += [
         f'synthgen_space_memories{{space="{space.name}"}} {space.n_memories}'
         for space in list(state.writer.spaces.values())

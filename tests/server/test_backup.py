@@ -97,14 +97,17 @@ def _check_restored(backup: Path, acknowledged: dict[str, int]) -> None:
 def test_a_backup_while_storing_has_all_that_was_acknowledged_before(
     busy: Busy, tmp_path: Path, how: str
 ) -> None:
+    _run(_block("sh", how), busy, tmp_path)
+    time.sleep(1.1)  # copies are named by the second
     before = dict(busy.load.acknowledged)
     _run(_block("sh", how), busy, tmp_path)
     assert len(busy.load.acknowledged) > len(before), "nobody waited for the backup"
     busy.load.stop()
     assert busy.load.refused == []
-    with closing(sqlite3.connect(tmp_path / "backup" / "memories.db")) as copy:
+    _, latest = sorted((tmp_path / "backup").iterdir())
+    with closing(sqlite3.connect(latest / "memories.db")) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    _check_restored(tmp_path / "backup", before)
+    _check_restored(latest, before)
 
 
 def test_a_copy_of_the_file_alone_is_no_backup(busy: Busy, tmp_path: Path) -> None:
@@ -132,6 +135,8 @@ def test_the_shell_looks_inside_a_running_server(busy: Busy, tmp_path: Path) -> 
 
 
 def test_python_looks_inside_a_running_server(busy: Busy) -> None:
+    with Client(busy.server.port) as client:
+        assert client.remember("default", id="of words alone").status == 201
     before = len(busy.load.acknowledged)
     names: dict[str, Any] = {}
     exec(_here(_block("python", "mode=ro"), busy), names)

@@ -180,6 +180,20 @@ def test_metrics_and_system_health_count_the_same(client: Client) -> None:
     assert 'synthgen_space_memories{space="counted"} 2' in client.get("/metrics/prometheus").body.decode()
 
 
+def test_metrics_for_prometheus_say_what_they_are(client: Client) -> None:
+    client.remember("counted")
+    described: dict[str, set[str]] = {}
+    for line in client.get("/metrics/prometheus").body.decode().splitlines():
+        if line.startswith("# "):
+            _, kind, name, rest = line.split(" ", 3)
+            described.setdefault(name, set()).add(kind)
+            assert kind == "HELP" or rest == ("counter" if name.endswith("_total") else "gauge")
+        else:
+            name = line.partition(" ")[0].partition("{")[0]
+            assert described[name] == {"HELP", "TYPE"}, "before the first figure"
+    assert described.keys() >= {"synthgen_memories", "synthgen_commits_total", "synthgen_space_memories"}
+
+
 def test_the_database_can_be_read_beside_the_server(server: ServerProcess, client: Client) -> None:
     client.remember("beside", id="a", content="first", embedding=numbers(vectors(1)[0]))
     client.remember("beside", id="b", content="second", timestamp="2024-01-01T00:00:00Z")
