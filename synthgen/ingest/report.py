@@ -172,8 +172,8 @@ class IngestReport:
             lines += self.verification.lines()
             if self.verification.n_missing and self.n_acked:
                 lines.append(
-                    "the database has not kept what it acknowledged, or is of an older backup: to send all rows"
-                    f" again under their ids, give another --ledger than {self.ledger}"
+                    "the database has not kept what it acknowledged, or is of an older backup: to send all"
+                    f" rows again under their ids, give another --ledger than {self.ledger}"
                 )
         return lines
 

@@ -131,7 +131,7 @@ def prepare_database(path: Path) -> None:
     Raises InputError, having touched nothing, for any other file, for another schema version, and for a
     log without its database, which SQLite would play into a new one.
     """
-    with explain_os_errors(path):
+    with explain_os_errors(path, is_begun=False):
         header = _read_header(path)
         log = path.with_name(f"{path.name}-wal")
         if header is None and log.exists() and log.stat().st_size:
@@ -145,7 +145,7 @@ def prepare_database(path: Path) -> None:
             _upgrade(path)
         return
     partial = path.with_name(f".{path.name}.partial")
-    with explain_os_errors(partial):
+    with explain_os_errors(partial, is_begun=False):
         partial.unlink(missing_ok=True)
         try:
             _create(partial)
