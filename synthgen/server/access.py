@@ -89,7 +89,8 @@ class NameGuard:
 
     For a server that nobody but this machine can reach, and that requires no key: a web page that has its own
     name lead to 127.0.0.1 (DNS rebinding) would read and write as if the server were its own. ``host``: the
-    name that the server was told to listen at. What names nothing, as HTTP/1.0 may, comes from no browser.
+    name that the server was told to listen at. Who says nothing of encodings is no browser: those always do,
+    and no page can keep them from it (a forbidden request-header of the Fetch standard).
     """
 
     def __init__(self, host: str, serve: Callable[[Request], None]) -> None:
@@ -99,7 +100,8 @@ class NameGuard:
 
     def serve(self, request: Request) -> None:
         """Have ``request`` answered; never raises."""
-        if self._is_own(request.target_host) and self._is_own(request.host):
+        is_own = self._is_own(request.target_host) and self._is_own(request.host)
+        if is_own or not request.may_be_browser:
             self._serve(request)
         else:
             request.answer(_FOREIGN)

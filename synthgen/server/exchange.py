@@ -112,6 +112,11 @@ class Request:
         """What the header of this name says, nothing where it is absent."""
         return self._headers.get(b"host", b"")
 
+    @property
+    def may_be_browser(self) -> bool:
+        """Whether it says which encodings it takes."""
+        return b"accept-encoding" in self._headers
+
     def header(self, name: str) -> str | None:
         """Return a header by its name in lower case, None where it is absent or not ASCII text."""
         value = self._headers.get(name.encode())

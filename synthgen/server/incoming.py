@@ -35,6 +35,7 @@ _REQUEST_BYTES = 1_024
 #: What is looked at; of a repeated one the first counts.
 _KNOWN_HEADERS = frozenset(
     (
+        b"accept-encoding",
         b"authorization",
         b"content-encoding",
         b"content-length",

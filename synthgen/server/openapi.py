@@ -28,7 +28,8 @@ a body. What is wrong with a request before anybody asks where it goes is told i
 413, 414, 431 or 501, and the connection is closed; `components.responses` has what each says.
 A server that was started to require its key answers everything without it by 401, also paths that are not
 named here; open to all are `/`, `/health` and `/health/alive`. Any other server passes over keys.
-One on loopback without a key answers by 421 who calls it other than localhost, an IP address or its --host.
+One on loopback without a key answers what may be a browser (it sends `Accept-Encoding`) by 421 where it calls
+it other than localhost, an IP address or its --host.
 """
 _JSON = "application/json"
 _TEXT = "text/plain"

@@ -115,10 +115,8 @@ class Seeking:
             matches = await self._by_vector(space, cue.vector, limit)
             found = preferred(cue, await self._state.read(_load, matches))
             is_cut = len(matches) == limit and matches[0].cosine - matches[-1].cosine <= ROUNDING
-            if (
-                not is_cut or found[0][1][2] == what
-            ):  # else it may be among equal ones that were not asked for
-                break
+            if not is_cut or found[0][1][2] == what:
+                break  # else it may be among equal ones that were not asked for
         return found[:wanted]
 
     async def _recall_vector(

@@ -17,8 +17,12 @@ from tests.serverproc import ServerProcess, running_server
 FOREIGN = "attacker.example"
 
 
-def _asked(port: int, *headers: str, target: str = "/health", version: str = "1.1") -> bytes:
-    lines = [f"GET {target} HTTP/{version}", *headers, "Connection: close", "", ""]
+def _asked(
+    port: int, *headers: str, target: str = "/health", version: str = "1.1", encodings: str | None = "gzip"
+) -> bytes:
+    """Return the answer to who asks as a browser does, which tells its encodings."""
+    told = [] if encodings is None else [f"Accept-Encoding: {encodings}"]
+    lines = [f"GET {target} HTTP/{version}", *headers, *told, "Connection: close", "", ""]
     return exchange(port, "\r\n".join(lines).encode("latin-1"))
 
 
@@ -50,6 +54,14 @@ def test_other_names_are_told_what_to_do(server: ServerProcess, name: str) -> No
     answer = _asked(server.port, f"Host: {name}")
     assert status(answer) == 421 and b"content-type: text/plain" in answer
     assert b"http://127.0.0.1" in answer and b"--require-key" in answer and b"--host NAME" in answer
+
+
+@pytest.mark.parametrize(("encodings", "code"), [("identity", 421), ("", 421), (None, 200)])
+def test_what_is_no_browser_may_call_it_as_it_likes(
+    server: ServerProcess, encodings: str | None, code: int
+) -> None:
+    assert status(_asked(server.port, f"Host: {FOREIGN}", encodings=encodings)) == code
+    assert status(_asked(server.port, target=f"http://{FOREIGN}/health", encodings=encodings)) == code
 
 
 def test_nothing_is_read_or_written_under_another_name(server: ServerProcess) -> None:
