@@ -94,8 +94,8 @@ def left_of_session(leader: int, timeout_s: float) -> list[psutil.Process]:
     return found
 
 
-def workers_of(process: subprocess.Popen[bytes], n_workers: int = 2) -> list[psutil.Process]:
-    """Wait until ``n_workers`` have been started and return them."""
+def workers_of(process: psutil.Popen | subprocess.Popen[bytes], n_workers: int = 2) -> list[psutil.Process]:
+    """Wait until ``n_workers`` run and return all; one that was killed just now may be among them."""
     deadline_s = time.monotonic() + 30
     while time.monotonic() < deadline_s:
         assert process.poll() is None, process.communicate()

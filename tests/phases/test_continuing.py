@@ -29,6 +29,7 @@ from synthgen.runtime.pool import Channel
 from synthgen.specs import FORMATS
 from tests.generated import flip
 from tests.outputs import encode
+from tests.phases.generating import workers_of
 from tests.processes import still_running
 
 PACKED = ["jsonl.zst", "parquet"]
@@ -65,14 +66,6 @@ def wait_until(condition: object, process: psutil.Popen) -> None:
         time.sleep(0.005)
 
 
-def workers_of(process: psutil.Popen) -> list[psutil.Process]:
-    found = []
-    for child in process.children():
-        with contextlib.suppress(psutil.Error):  # it has just ended
-            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
-    return found
-
-
 def n_recorded(output: Path) -> int:
     path = journal_path(output)
     return path.read_bytes().count(b"xxh3_128") if path.exists() else 0
@@ -106,12 +99,12 @@ def test_workers_that_are_killed_while_others_wait_for_their_size_are_replaced(
     with running(centroids, output, COUNT) as process:
         for n_done in (2, 6):
             wait_until(lambda least=n_done: n_recorded(output) >= least, process)
-            wait_until(lambda: len(workers_of(process)) == 2, process)
             stopped, killed = workers_of(process)
             stopped.suspend()  # soon the other one waits for the sizes of what it holds, ...
             time.sleep(0.3)
             killed.kill()  # ... and what that one holds is lost, too
             stopped.kill()
+            assert not still_running([stopped, killed], 10)  # they would be taken for the next two
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     assert output.read_bytes() == whole(centroids, COUNT, name)

@@ -22,6 +22,7 @@ from tests.phases.generating import (
     started,
     workers_of,
 )
+from tests.processes import still_running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
 #: More rows than are made before a signal comes: in a file, which the disk must have room for, and elsewhere.
@@ -192,8 +193,10 @@ def test_all_workers_killed_again_and_again_only_delay_it(centroids: Path, outpu
         while not is_begun(output):
             time.sleep(0.01)
         for _ in range(2):
-            for worker in workers_of(process):
+            workers = workers_of(process)
+            for worker in workers:
                 worker.kill()
+            assert not still_running(workers, 10)  # they would be taken for the next ones
             time.sleep(0.1)
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, b"")
