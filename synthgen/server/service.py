@@ -50,9 +50,10 @@ def serve(spec: ServeSpec) -> int:
     Must be called from the main thread. Stops at SIGTERM, SIGINT and, where the spec says so, at the
     end of standard input: requests under way are answered, the log is copied into the database.
 
-    Raises ResourceError when the folder is in use by another server, the folder or the port cannot
-    be used, or too few files may be open; InputError when the folder holds a database that is not this
-    program's; UsageError for unknown quirks and for a key that is required and not there.
+    Raises ResourceError when the folder is in use by another server, the folder or the port cannot be
+    used, too few files may be open, or the database's files were removed meanwhile; InputError when
+    the folder holds a database that is not this program's; UsageError for unknown quirks and for a key
+    that is required and not there.
     """
     keep_freed_memory(blocks_below_bytes=_HEAP_BLOCK_BYTES, kept_bytes=_HEAP_KEPT_BYTES)
     quirks = parse_quirks(spec.quirks)
@@ -72,7 +73,13 @@ def serve(spec: ServeSpec) -> int:
             )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             service = _Service(spec, folder, endpoint_of(listener), quirks, key)
-            runner.run(service.run(database, listener, max_connections))
+            ruin = runner.run(service.run(database, listener, max_connections))
+    if ruin:
+        raise ResourceError(
+            f"what was stored lately is lost ({ruin})",
+            where=str(database),
+            next_step="restore a backup, and stop the server before its files are moved",
+        )
     return EXIT_OK
 
 
@@ -149,7 +156,8 @@ class _Service:
         self._endpoint = endpoint
         self._stop = asyncio.Event()
 
-    async def run(self, database: Path, listener: socket.socket, max_connections: int) -> None:
+    async def run(self, database: Path, listener: socket.socket, max_connections: int) -> str:
+        """Serve until told to stop; return why what was stored is lost, nothing where it is not."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -178,12 +186,7 @@ class _Service:
                 _say(f"warning: the log is not copied into the database, the next start does it ({error})")
             with contextlib.suppress(OSError):  # of a disk that became read-only; the next server replaces it
                 self._record.unlink(missing_ok=True)
-        if ruin := state.writer.counts.ruin:
-            raise ResourceError(
-                f"what was stored lately is lost ({ruin})",
-                where=str(database),
-                next_step="restore a backup, and stop the server before its files are moved",
-            )
+        return state.writer.counts.ruin
 
     def _announce(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell files and people where the server is; the socket already takes connections."""

@@ -25,6 +25,8 @@ from synthgen.server.texts import TextIndex
 
 #: Quiet time after which the text index is worked on.
 IDLE_S = 0.2
+#: So long a program that reads the database may keep the log from being copied into it at the end.
+_CLOSING_MS = 3_000
 #: Quiet time after which it is seen whether the files are still there.
 LOOK_S = 2.0
 
@@ -165,6 +167,7 @@ class Writer:
         self._queue.put(_STOP)
         self._thread.join()
         try:
+            self._connection.execute(f"PRAGMA busy_timeout = {_CLOSING_MS}")
             is_busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._connection.close()
