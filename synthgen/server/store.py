@@ -30,8 +30,10 @@ CHECKPOINT_PAGES = 4_096
 WRITER_CACHE_KIB = 65_536
 READER_CACHE_KIB = 8_192
 BUSY_TIMEOUT_S = 30.0
-#: How text is cut into words (FTS5, section 4.3.1). 2: 1 leaves the marks of a letter that has two of them.
-TOKENIZER = "unicode61 remove_diacritics 2"
+#: How text is cut into words (FTS5, section 4.3.1), in single quotes within SQL. 2: 1 leaves the marks of a
+#: letter that has two of them. Mn, Mc: by default the vowel signs of Hindi, Tamil or pointed Hebrew divide
+#: words. U+FE0E and U+FE0F are marks, too, and say only how the sign before them is drawn.
+TOKENIZER = "unicode61 remove_diacritics 2 categories ''L* N* Co Mn Mc'' separators ''\ufe0e\ufe0f''"
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\x00"

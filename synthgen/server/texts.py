@@ -73,7 +73,7 @@ def words_of(query: str) -> list[str]:
         connection.executescript(_CUTTER)
         connection.execute("INSERT INTO cut (rowid, query) VALUES (1, ?)", ("\n".join(forms),))
         found = connection.execute("SELECT term FROM word GROUP BY term ORDER BY min(offset)")
-        return [word for (word,) in found]
+        return [word for (word,) in found if word]  # an accent on its own is folded to nothing
 
 
 def _choose_words(connection: sqlite3.Connection, query: str) -> list[str]:
