@@ -65,8 +65,8 @@ class SpaceIndex:
         if size_for(self.space.n_memories) is None:
             return 0
         n_held = self.n_covered
-        if self.is_outgrown:
-            n_held = successor.n_added if successor else 0
+        if self.is_outgrown:  # none is searched before the last one is there
+            n_held = min(successor.n_added, self.space.n_memories - 1) if successor else 0
         return self.space.n_memories - n_held + len(self.stale)
 
     @property

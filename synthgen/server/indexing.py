@@ -23,7 +23,7 @@ from synthgen.server.covering import SpaceIndex, Successor
 from synthgen.server.reading import Readers, read_vectors, read_vectors_of
 from synthgen.server.saved import delete_others, load_index, save_index
 from synthgen.server.store import ORDINAL_BITS, Space
-from synthgen.server.vectors import VectorIndex, normalise, size_for
+from synthgen.server.vectors import N_ASKED, VectorIndex, normalise, size_for
 from synthgen.specs import EMBEDDING_DIMENSION
 
 FOLDER_NAME = "index"
@@ -185,7 +185,8 @@ class Indexer:
         size = size_for(n_memories)
         assert size is not None, "only then is an index made"
         entry.successor = new = Successor(entry.last_change)
-        sample = yield from self._sample(space, n_memories, size.n_sample)
+        fitted = _spread(np.arange(n_memories), size.n_sample)
+        sample = yield from self._sample(space, fitted)
         if len(sample) < size.n_lists:  # few memories have a vector: it is quick without
             entry.n_patient = n_memories + n_memories // _PATIENCE + 1
             if entry.index is None:
@@ -195,6 +196,12 @@ class Indexer:
             new.index = made
             yield
         del sample
+        while not self._add_to(new, entry):
+            yield
+        assert new.index is not None
+        unseen = _spread(np.setdiff1d(np.arange(n_memories), fitted), N_ASKED)
+        asked = yield from self._sample(space, unseen)
+        yield from new.index.widen(asked)
         while not self._add_to(new, entry):
             yield
         entry.succeed()
@@ -209,13 +216,12 @@ class Indexer:
         return new.n_added >= entry.n_covered and space.n_memories - new.n_added < PIECE_ROWS
 
     def _sample(
-        self, space: Space, n_memories: int, n_rows: int
+        self, space: Space, ordinals: NDArray[np.int64]
     ) -> Generator[None, None, NDArray[np.float32]]:
-        """Return vectors from all over the space, about ``n_rows``, those that are there."""
-        ordinals = np.unique(np.linspace(0, n_memories - 1, n_rows).astype(np.int64)).tolist()
+        """Return the vectors of ``ordinals`` (n,), of length 1, those that are there."""
         sample, n_read = np.empty((len(ordinals), EMBEDDING_DIMENSION), np.float32), 0
         for start in range(0, len(ordinals), PIECE_ROWS):
-            found = self._read_these(space, ordinals[start : start + PIECE_ROWS])[1]
+            found = self._read_these(space, ordinals[start : start + PIECE_ROWS].tolist())[1]
             sample[n_read : n_read + len(found)] = found
             n_read += len(found)
             yield
@@ -265,6 +271,13 @@ class Indexer:
     def _save(self, entry: SpaceIndex) -> None:
         self._perform(save_index(self._folder, entry))
         delete_others(self._folder, list(self._indexes.values()))
+
+
+def _spread(ordinals: NDArray[np.int64], n_wanted: int) -> NDArray[np.int64]:
+    """Return about ``n_wanted`` of ``ordinals``, from all over them; all, where there are no more."""
+    return ordinals[
+        np.unique(np.linspace(0, len(ordinals) - 1, min(n_wanted, len(ordinals))).astype(np.int64))
+    ]
 
 
 def _replace(

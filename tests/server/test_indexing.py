@@ -118,6 +118,29 @@ def test_it_grows_from_no_index_over_a_small_one_to_a_large_one(database: Path) 
     run(body)
 
 
+def test_an_index_that_is_not_in_its_place_yet_lags(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are added, but how many lists to look into is being found out: nobody can search it."""
+    states: list[State] = []
+    lags: list[int] = []
+    widen = vectors.VectorIndex.widen
+
+    def observed(index: vectors.VectorIndex, asked: NDArray[np.float32]) -> Iterator[None]:
+        for _ in widen(index, asked):
+            lags.append(states[0].indexer.lag)
+            yield
+        assert len(asked) > 100
+
+    async def body() -> None:
+        async with opened(database) as state:
+            states.append(state)
+            await store(state, enumerate(ROWS[:1_900]))
+            await caught_up(state)
+            assert lags and min(lags) >= 1 and index_of(state) is not None
+
+    monkeypatch.setattr(vectors.VectorIndex, "widen", observed)
+    run(body)
+
+
 def test_a_search_reads_little_more_than_it_tells_of(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row is a read of the disk where the database does not fit the memory."""
     read: list[int] = []

@@ -58,6 +58,46 @@ def test_most_of_the_nearest_are_found(index: VectorIndex, rows: NDArray[np.floa
     assert n_found >= 0.95 * 500
 
 
+@pytest.mark.parametrize("law", ["normal", "uniform", "clustered"])
+def test_it_looks_into_as_many_lists_as_the_vectors_take(law: str, tmp_path: Path) -> None:
+    """Vectors without clusters lie between the lists: what suffices for others holds two thirds of them."""
+    rng, size = np.random.default_rng(5), SIZES[0]
+    drawn = {
+        "normal": lambda n: normalise(rng.standard_normal((n, 768), np.float32)),
+        "uniform": lambda n: normalise(rng.random((n, 768), np.float32)),
+        "clustered": lambda n: clustered(n, seed=n),
+    }[law]
+    rows, queries = drawn(5_000), drawn(100)
+    index = VectorIndex.fit(rows[:: len(rows) // size.n_sample], size)
+    index.add(np.arange(len(rows)), rows)
+    truth = np.argsort(-(queries @ rows.T), axis=1)[:, :10]
+
+    def recall(index: VectorIndex) -> float:
+        found = [index.search(query, 74)[1] for query in queries]
+        return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)]))
+
+    before = recall(index)
+    assert index.n_probed == size.n_probed
+    for _ in index.widen(rows[1 :: len(rows) // 128]):
+        pass
+    assert recall(index) >= 0.95
+    if law == "normal":
+        assert before < 0.75 and index.n_probed > size.n_probed
+    if law == "clustered":
+        assert before >= 0.99 and index.n_probed == size.n_probed
+    index.save(tmp_path / "x")
+    assert VectorIndex.load(tmp_path / "x", index.loose, index.wear).n_probed == index.n_probed
+
+
+def test_an_index_that_holds_next_to_nothing_is_asked_in_vain(rows: NDArray[np.float32]) -> None:
+    index = VectorIndex.fit(rows[:1_024], SIZE)
+    index.add(np.arange(3), rows[:3])
+    for asked in (rows[:0], rows[:3]):
+        for _ in index.widen(asked):
+            pass
+        assert SIZE.n_probed <= index.n_probed <= SIZE.n_lists
+
+
 def test_no_cosine_is_off_by_more_than_the_error(index: VectorIndex, rows: NDArray[np.float32]) -> None:
     """Also of vectors unlike any of the sample: those are loose, and named."""
     odd = normalise(np.eye(768, dtype=np.float32)[:20])
