@@ -214,10 +214,12 @@ class VectorIndex:
         """Look into more lists from now on, where it takes them to find what is nearest to ``asked``.
 
         ``asked`` (n, 768): vectors that are held, and that it was not fitted to. Those as near in other lists
-        are looked for by the bytes, in all lists. Goes into the file, too. Yields now and then; to be used up
-        before others search. A smaller share is found of fewer vectors in as many lists: it is enough to do
-        this when the index has been filled for the first time.
+        are looked for by the bytes, in all lists. Goes into the file, too, and into ``wear``. Yields now and
+        then; to be used up before others search. A smaller share is found of fewer vectors in as many lists:
+        it is enough to do this when the index has been filled for the first time.
         """
+        if len(asked):
+            self.wear.expect(self._ivf.quantizer.search(asked, 1)[0])
         ranks = [np.empty(0, np.int64)]
         for start in range(0, len(asked), _ASKED_AT_A_TIME):
             ranks.append(self._ranks(asked[start : start + _ASKED_AT_A_TIME]))

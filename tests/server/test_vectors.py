@@ -68,7 +68,7 @@ def test_it_looks_into_as_many_lists_as_the_vectors_take(law: str, tmp_path: Pat
         "clustered": lambda n: clustered(n, seed=n),
     }[law]
     rows, queries = drawn(5_000), drawn(100)
-    index = VectorIndex.fit(rows[:: len(rows) // size.n_sample], size)
+    index = VectorIndex.fit(rows[::2], size)
     index.add(np.arange(len(rows)), rows)
     truth = np.argsort(-(queries @ rows.T), axis=1)[:, :10]
 
@@ -78,13 +78,22 @@ def test_it_looks_into_as_many_lists_as_the_vectors_take(law: str, tmp_path: Pat
 
     before = recall(index)
     assert index.n_probed == size.n_probed
-    for _ in index.widen(rows[1 :: len(rows) // 128]):
+    for _ in index.widen(rows[1::40]):
         pass
     assert recall(index) >= 0.95
+    index.wear.begin()
+    for start in range(0, 5_000, 1_000):
+        index.add(np.arange(5_000 + start, 6_000 + start), drawn(5_001)[start : start + 1_000])
+        index.wear.look()
+    assert not index.wear.is_worn, "they are of the same kind"
     if law == "normal":
         assert before < 0.75 and index.n_probed > size.n_probed
     if law == "clustered":
         assert before >= 0.99 and index.n_probed == size.n_probed
+        index.add(np.arange(10_000, 16_000), np.roll(drawn(6_000), 5, axis=1))  # another kind
+        index.wear.loose_new = 0  # which would tell, too
+        index.wear.look()
+        assert index.wear.is_worn
     index.save(tmp_path / "x")
     assert VectorIndex.load(tmp_path / "x", index.loose, index.wear).n_probed == index.n_probed
 
