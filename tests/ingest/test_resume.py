@@ -31,7 +31,7 @@ from tests.serverproc import ServerProcess, running_server
 
 WAIT_S = 90.0
 N_ROWS = 1_200
-SLOWLY = ("--quirks", "slow-store=5")
+SLOWLY = ("--quirks", "slow-store=3")
 
 
 @pytest.fixture(scope="module")

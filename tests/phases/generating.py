@@ -37,7 +37,7 @@ def sha256(path: Path) -> str:
 def finish(argv: list[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     environment = {**os.environ, **(environment or {})}
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=250, check=False)
 
 
 def finish_here(argv: list[str]) -> subprocess.CompletedProcess[str]:

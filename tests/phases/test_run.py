@@ -26,7 +26,7 @@ from tests.phases.generating import MODULE, finish_here
 from tests.processes import command_line_of, still_running
 
 COUNT = 2_500
-TIMEOUT_S = 100
+TIMEOUT_S = 250
 ISOTROPIC = ("--std-dev", "0.1")
 
 
@@ -139,7 +139,7 @@ def read_all(server: EmbeddedServer) -> dict[str, bytes]:
         for id_, content, vector in zip(page.ids, page.contents, page.embeddings, strict=True):
             assert id_ not in found, "stored twice"
             found[id_] = content.encode() + vector.tobytes()
-    counts = requests.get(f"{server.endpoint}/api/v1/memories?limit=0", timeout=10).json()["tier_counts"]
+    counts = requests.get(f"{server.endpoint}/api/v1/memories?limit=0", timeout=60).json()["tier_counts"]
     assert counts["total"] == len(found)
     return found
 
