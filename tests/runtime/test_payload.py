@@ -26,7 +26,7 @@ def descriptors_are_closed() -> Iterator[None]:
     resource_tracker.ensure_running()  # it keeps one, from the first worker on
     before = open_descriptors()
     yield
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # others may have closed some that they left open
 
 
 def open_descriptors() -> set[str]:
