@@ -96,7 +96,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
             kill_all([process])
             process.communicate()
             assert not still_running(children, 2)
-        assert not output.exists() or journal_path(output).exists()
+        if not manifest_path(output).exists():
+            assert not output.exists() or journal_path(output).exists()
     report = make(centroids, output, COUNT, workers=2)
     assert report.rows_made < COUNT
     assert output.read_bytes() == whole(centroids, COUNT, name)
