@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 # Tests run a process a core: more threads in each would only wait for one another, and spin meanwhile.
 # Set before numpy is imported; tests of threads name their number.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 # Thousands of processes are started: none of them is to compile again what another has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Examples are the same in every run, and may take as long as a slow machine needs for them.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from synthgen.errors import EXIT_UNUSABLE, ResourceError
 
-#: A killed run's server notices within a moment; a new run waits for it at most so long.
-_LOCK_WAIT_S = 6.0
+#: A killed run's server notices within a moment, but may take seconds to stop: it waits for those who read
+#: its database, and the machine may be busy. A new run waits for it at most so long.
+_LOCK_WAIT_S = 12.0
 _START_S = 60.0
 _STOP_S = 30.0
 

@@ -251,14 +251,14 @@ def test_other_processes_get_the_same_rows_even_when_forked_in_the_middle(method
     def hold() -> None:
         with memories._exclusive():
             held.set()
-            release.wait(30)
+            release.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(30)
+    held.wait(60)
     process = context.Process(target=_ask, args=(memories, answers))  # type: ignore[attr-defined]
     process.start()
-    process.join(30)
+    process.join(60)
     release.set()
     thread.join()
     assert process.exitcode == 0, "it waits for a thread that it has not"

@@ -66,6 +66,7 @@ class FaultyServer:
     page_limit: int = 1_000
     max_body_bytes: int = 2**40
     host: str = "127.0.0.1"
+    slow_until: int = 0
     stored: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     n_posts: int = 0
     n_stores: int = 0
@@ -161,12 +162,21 @@ class FaultyServer:
             await reader.readexactly(length // 2)
             return _reset(writer)
         slowly = early == "read slowly"
-        body = await (_read_slowly(reader, length) if slowly else reader.readexactly(length))
+        body = await (self._read_slowly(reader, length) if slowly else reader.readexactly(length))
         request = _Request(target, fields, body)
         action = None if slowly else self.misbehave(n, _row_of(body))
         if action is None:
             return self._store_and_answer(request, writer)
         return await self._act(action, request, writer)
+
+    async def _read_slowly(self, reader: asyncio.StreamReader, length: int) -> bytes:
+        """At about 1 kB/s; the last part when ``slow_until`` memories were stored."""
+        body = b""
+        while (left := length - len(body)) > 0:
+            if left > 100 or self.n_stores >= self.slow_until:
+                body += await reader.readexactly(min(100, left))
+            await asyncio.sleep(0.1)
+        return body
 
     async def _act(self, action: str, request: _Request, writer: asyncio.StreamWriter) -> bool:
         kind, _, argument = action.partition(" ")
@@ -309,14 +319,6 @@ def faulty_server(**settings: Any) -> Iterator[FaultyServer]:
         server.end()
         thread.join()
         server.close_loop()
-
-
-async def _read_slowly(reader: asyncio.StreamReader, length: int) -> bytes:
-    body = b""
-    while len(body) < length:  # about 1 kB/s
-        body += await reader.readexactly(min(100, length - len(body)))
-        await asyncio.sleep(0.1)
-    return body
 
 
 def _without_embedding(memory: dict[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_a_load_by_the_route_that_drops_is_found_out(tmp_path: Path, on: On) -> 
         with requests.Session() as session:
             for row in range(N_ROWS):
                 body, fields = ROWS.body(row), {"Content-Type": "application/json"}
-                reply = session.post(server.endpoint + DROPPING_ROUTE, body, headers=fields, timeout=20)
+                reply = session.post(server.endpoint + DROPPING_ROUTE, body, headers=fields, timeout=60)
                 assert reply.status_code == 201
         code, report, _ = commands.verify()
         assert (code, report["n_missing"], report["n_found"]) == (1, N_ROWS, 0)
@@ -172,7 +172,7 @@ def test_a_count_that_overstates_proves_nothing_and_hides_nothing(tmp_path: Path
         route = f"{server.endpoint}/api/v1/memories/remember"
         for row in range(50):  # other embeddings under the same ids, which the rows then replace
             body = like_row(row, row + 100, 0.5)
-            reply = requests.post(route, body, headers={"Content-Type": "application/json"}, timeout=20)
+            reply = requests.post(route, body, headers={"Content-Type": "application/json"}, timeout=60)
             assert reply.status_code == 201
         code, report, _ = commands.ingest()
         assert (code, report["verification"]["n_listed"]) == (0, N_ROWS)
@@ -199,7 +199,7 @@ def test_an_unordered_listing_of_several_pages_hides_no_fault(tmp_path: Path, on
         assert commands.ingest()[0] == 0
         route = f"{server.endpoint}/api/v1/memories/remember"
         changed = like_row(123, 124, 0.5)
-        requests.post(route, changed, headers={"Content-Type": "application/json"}, timeout=20)
+        requests.post(route, changed, headers={"Content-Type": "application/json"}, timeout=60)
         code, report, _ = commands.verify()
         assert (code, report["n_missing"], report["n_different"]["embedding"]) == (1, 0, 1)
         assert named(123, "another embedding") in report["examples"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -27,15 +26,24 @@ from synthgen.ingest import IngestReport, count_hint, ingest, verify
 from synthgen.specs import IngestSpec
 from tests.ingest.faulty import FaultyServer, during, faulty_server, sometimes
 from tests.ingest.rows import TestRows
+from tests.processes import command_line_of, still_running
 from tests.serverproc import ServerProcess, running_server
 
-WAIT_S = 60.0
+WAIT_S = 90.0
 N_ROWS = 1_200
+SLOWLY = ("--quirks", "slow-store=3")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with running_server(tmp_path_factory.mktemp("served") / "db") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that takes seconds for ``N_ROWS`` on any machine: a run is met in the middle of its work."""
+    with running_server(tmp_path_factory.mktemp("slow") / "db", *SLOWLY) as process:
         yield process
 
 
@@ -114,38 +122,35 @@ def group_of(process: subprocess.Popen[str]) -> psutil.Process:
     found: list[psutil.Process] = []
 
     def look() -> bool:
-        found[:] = [child for child in children_of(process) if "spawn_main" in " ".join(_command(child))]
+        found[:] = [c for c in children_of(process) if "spawn_main" in " ".join(command_line_of(c))]
         return bool(found)
 
     wait_for(look)
     return found[0]
 
 
-def _command(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
-
-
-def test_kill_9_of_the_parent_then_the_same_command(server: ServerProcess, tmp_path: Path) -> None:  # 1
-    command = Command(server, tmp_path)
+@pytest.mark.parametrize("lines", [3, 7])
+def test_kill_9_of_the_parent_then_the_same_command(
+    slow_server: ServerProcess, tmp_path: Path, lines: int
+) -> None:  # 1
+    command = Command(slow_server, tmp_path)
     process = command.start()
-    lines = random.randrange(3, 9)
     wait_for(lambda: command.n_lines() >= lines)
     children = children_of(process)
     assert children
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=2.0)
-    assert not alive
+    assert not still_running(children, 2.0)
     report = command.again()
     assert 0 < report["n_acked_before"] < N_ROWS
     # Sent again: at most what was in flight (two batches), and the rows of the first check.
     assert report["n_sent"] <= N_ROWS - report["n_acked_before"]
 
 
-def test_kill_9_of_a_group_ends_in_all_in_the_same_run(server: ServerProcess, tmp_path: Path) -> None:  # 2
-    command = Command(server, tmp_path)
+def test_kill_9_of_a_group_ends_in_all_in_the_same_run(
+    slow_server: ServerProcess, tmp_path: Path
+) -> None:  # 2
+    command = Command(slow_server, tmp_path)
     process = command.start(quiet=True)
     wait_for(lambda: command.n_lines() >= 4)
     group_of(process).kill()
@@ -156,16 +161,16 @@ def test_kill_9_of_a_group_ends_in_all_in_the_same_run(server: ServerProcess, tm
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_drains_and_the_same_command_continues(
-    server: ServerProcess, tmp_path: Path, number: signal.Signals
+    slow_server: ServerProcess, tmp_path: Path, number: signal.Signals
 ) -> None:  # 3
-    command = Command(server, tmp_path)
+    command = Command(slow_server, tmp_path)
     process = command.start()
     wait_for(lambda: command.n_lines() >= 4)
     os.killpg(process.pid, number)  # as a terminal, `timeout` or systemd does
     code, _, errors = command.finish(process)
     assert code == 130
     assert "run the same command again to continue" in errors
-    n_stored = count_hint(server.endpoint, command.space)
+    n_stored = count_hint(slow_server.endpoint, command.space)
     report = command.again()
     # Drained: all that is stored is acknowledged, so every row but those of the first check is sent once.
     assert report["n_acked_before"] == n_stored > 0
@@ -184,8 +189,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:  # 4
         code, _, errors = command.finish(process)
         assert code == 130
         assert "the same command" not in errors  # it did not wait for the silent server
-        _, alive = psutil.wait_procs(children, timeout=2.0)
-        assert not alive
+        assert not still_running(children, 2.0)
         silent.misbehave = sometimes(0.0)
         command.again()
 
@@ -290,20 +294,22 @@ def test_an_unreadable_row_stops_after_the_rows_before_it(server: ServerProcess,
     command.again()
 
 
-def test_two_runs_on_one_ledger(server: ServerProcess, tmp_path: Path) -> None:  # 10
-    command = Command(server, tmp_path)
-    first = command.start(quiet=True)
-    wait_for(lambda: command.n_lines() >= 3)
-    code, _, errors = command.finish(command.start())
-    assert code == 3
-    assert f"another run holds this ledger (process {first.pid})" in errors
-    code, output, errors = command.finish(first)
-    assert code == 0, errors
-    command.exact(output)
+def test_two_runs_on_one_ledger(tmp_path: Path) -> None:  # 10
+    with faulty_server(misbehave=during(800, 10**9, "silence")) as silent:  # the first is held up
+        command = Command(silent, tmp_path, timeout_s=3.0)
+        first = command.start(quiet=True)
+        wait_for(lambda: command.n_lines() >= 3)
+        code, _, errors = command.finish(command.start())
+        assert code == 3
+        assert f"another run holds this ledger (process {first.pid})" in errors
+        silent.misbehave = sometimes(0.0)
+        code, output, errors = command.finish(first)
+        assert code == 0, errors
+        command.exact(output)
 
 
 def test_a_server_killed_and_started_again_with_its_data(tmp_path: Path) -> None:  # 21
-    with running_server(tmp_path / "db") as server:
+    with running_server(tmp_path / "db", *SLOWLY) as server:
         port = server.port
         command = Command(server, tmp_path, n_rows=1_500)
         process = command.start(quiet=True)

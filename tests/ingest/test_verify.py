@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def post(server: ServerProcess, row: int, **changes: object) -> None:
     memory = orjson.loads(ROWS.body(row)) | changes
     headers = {"X-Memory-Space": SPACES[row % 2]}
-    assert requests.post(server.endpoint + ROUTE, json=memory, headers=headers, timeout=10).status_code == 201
+    assert requests.post(server.endpoint + ROUTE, json=memory, headers=headers, timeout=60).status_code == 201
 
 
 @pytest.mark.parametrize("processes", [1, 2])

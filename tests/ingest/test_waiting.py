@@ -34,7 +34,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(server: FaultyServer, folder: Path, policy: RetryPolicy = QUICK, rows: TestRows = ROWS) -> int:
-    spec = IngestSpec(server.endpoint, folder / "x.ledger", concurrent=4, quiet=True, timeout_s=2.0)
+    spec = IngestSpec(server.endpoint, folder / "x.ledger", concurrent=4, quiet=True, timeout_s=30.0)
     return ingest(rows, spec, policy=policy).exit_code
 
 

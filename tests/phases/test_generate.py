@@ -1,6 +1,5 @@
 """The life of a generated file: same bytes whatever happens, never a half one under its name."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from synthgen.phases.datasets import load_dataset, make_dataset, open_input
 from synthgen.phases.generate import GenerateOptions, GenerateReport, generate
 from tests.datasets import make_dataset as small_dataset
 from tests.datasets import save_model
+from tests.phases.generating import workers_of
 from tests.processes import still_running
 
 QUIET = GenerateOptions(workers=1, quiet=True)
@@ -47,18 +47,6 @@ def wait_for_journal(process: subprocess.Popen[bytes], output: Path) -> None:
     while not journal_path(output).exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-
-
-def worker_of(process: subprocess.Popen[bytes]) -> psutil.Process:
-    deadline_s = time.monotonic() + 20
-    while time.monotonic() < deadline_s:
-        assert process.poll() is None, process.communicate()
-        for child in psutil.Process(process.pid).children():
-            with contextlib.suppress(psutil.Error):
-                if "spawn_main" in " ".join(child.cmdline()):
-                    return child
-        time.sleep(0.01)
-    raise AssertionError("no worker was started")
 
 
 def test_any_number_of_workers_makes_the_same_bytes(centroids: Path, tmp_path: Path) -> None:
@@ -189,7 +177,7 @@ def test_ctrl_c_stops_clean_and_resumable(centroids: Path, tmp_path: Path) -> No
     wait_for_journal(process, output)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert b"the same command continues" in errors
     assert not output.exists() and partial_path(output).exists()
@@ -209,7 +197,7 @@ def test_a_killed_worker_is_replaced(centroids: Path, tmp_path: Path, whole_60_0
     output = tmp_path / "a.jsonl"
     process = start_command(centroids, output, "--count", "60000")
     wait_for_journal(process, output)
-    os.kill(worker_of(process).pid, signal.SIGKILL)
+    os.kill(workers_of(process, 1)[0].pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert sha256(output) == whole_60_000[1]
@@ -255,7 +243,7 @@ def test_a_reader_that_leaves_early_is_no_error(centroids: Path) -> None:
     process.stdout.read(1_000)
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     process.stderr.close()
 
 

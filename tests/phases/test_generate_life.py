@@ -12,21 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from synthgen.formats.manifest import journal_path, manifest_path
+from synthgen.formats.manifest import manifest_path
 from tests.phases.generating import (
     Terminal,
+    TooFast,
+    catch,
     command,
     finish_here,
     left_of_session,
+    n_lines_of_journal,
     sha256,
     started,
     workers_of,
 )
-from tests.processes import still_running
+from tests.processes import kill_all, still_running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
 #: More rows than are made before a signal comes: in a file, which the disk must have room for, and elsewhere.
-MANY, ENDLESS = "60000", "100000000"
+MANY, ENDLESS = "150000", "100000000"
 
 
 @pytest.fixture
@@ -38,8 +41,7 @@ def output(tmp_path: Path) -> Path:
 
 def is_begun(output: Path) -> bool:
     """Return whether a chunk is in the journal."""
-    path = journal_path(output)
-    return path.exists() and path.read_bytes().count(b"\n") >= 2
+    return n_lines_of_journal(output) >= 2
 
 
 def delays_s(n: int, longest_s: float) -> list[float]:
@@ -100,7 +102,7 @@ def test_ctrl_c_twice_ends_at_once(centroids: Path, output: Path) -> None:
     terminal.press_ctrl_c()
     ended = terminal.end()
     assert (ended.code, "Traceback" in ended.printed) == (130, False), ended.printed
-    assert ended.after_s < 1 and not left_of_session(terminal.pid, 2)
+    assert ended.after_s < 5 and not left_of_session(terminal.pid, 2)
     assert_it_continues(centroids, output)
 
 
@@ -131,7 +133,7 @@ def test_a_signal_to_stop_is_as_ctrl_c(number: signal.Signals, centroids: Path, 
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         os.killpg(process.pid, number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 130, errors
         assert b"the same command continues" in errors and b"Traceback" not in errors
         assert not left_of_session(process.pid, 2)
@@ -175,7 +177,7 @@ def test_workers_that_are_stopped_die_with_their_parent(centroids: Path) -> None
 
 
 def test_workers_that_are_stopped_are_waited_for(centroids: Path, output: Path) -> None:
-    with started(command(centroids, output, "--count", "5000", "-q")) as process:
+    with started(command(centroids, output, "--count", "60000", "-q")) as process:
         workers = workers_of(process)
         for worker in workers:
             worker.suspend()
@@ -183,23 +185,29 @@ def test_workers_that_are_stopped_are_waited_for(centroids: Path, output: Path) 
         assert process.poll() is None
         for worker in workers:
             worker.resume()
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     assert manifest_path(output).exists()
 
 
-def test_all_workers_killed_again_and_again_only_delay_it(centroids: Path, output: Path) -> None:
-    with started(command(centroids, output, "--count", MANY, "-q")) as process:
-        while not is_begun(output):
-            time.sleep(0.01)
-        for _ in range(2):
-            workers = workers_of(process)
-            for worker in workers:
-                worker.kill()
-            assert not still_running(workers, 10)  # they would be taken for the next ones
-            time.sleep(0.1)
-        _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, b"")
+def test_all_workers_killed_again_and_again_only_delay_it(centroids: Path, tmp_path: Path) -> None:
+    flags = ["--count", "60000", "-q"]
+
+    def kill_workers(output: Path) -> None:
+        with started(command(centroids, output, *flags)) as process:
+            while not is_begun(output):
+                if process.poll() is not None:
+                    raise TooFast(process.communicate())
+                time.sleep(0.01)
+            for _ in range(2):
+                workers = workers_of(process)
+                kill_all(workers)
+                assert not still_running(workers, 10)  # they would be taken for the next ones
+                time.sleep(0.1)
+            _, errors = process.communicate(timeout=60)
+            assert (process.returncode, errors) == (0, b"")
+
+    output = catch(tmp_path, "x.jsonl", kill_workers)
     whole = output.with_name("whole.jsonl")
-    assert finish_here(command(centroids, whole, "--count", MANY, "-q", "--workers", "1")).returncode == 0
+    assert finish_here(command(centroids, whole, *flags, "--workers", "1")).returncode == 0
     assert sha256(output) == sha256(whole)

@@ -98,7 +98,8 @@ def test_however_many_workers_are_asked_for_the_budget_holds(
     peak_bytes, report = watch(argv)
     assert 2 <= report["workers"] <= 64  # type: ignore[operator]
     assert peak_bytes < parse_size(budget)
-    assert report["peak_bytes"] <= peak_bytes * 1.1  # type: ignore[operator]
+    assert report["peak_bytes"] < parse_size(budget)  # type: ignore[operator]
+    assert report["peak_bytes"] <= peak_bytes * 1.5  # type: ignore[operator]  # which is seen at other moments
 
 
 ENTER = """

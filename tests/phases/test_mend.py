@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from synthgen.cli import main
@@ -37,6 +38,7 @@ from tests.generated import (
     swap_chunks,
     swap_digests,
 )
+from tests.processes import still_running
 
 
 def mended(path: Path, *, recompute: bool = False) -> MendReport:
@@ -237,9 +239,10 @@ def test_killed_in_the_middle_the_same_command_goes_on(tmp_path: Path, format_: 
     while path.exists() and process.poll() is None:
         time.sleep(0.005)
     time.sleep(delay_s)
+    workers = psutil.Process(process.pid).children() if process.poll() is None else []
     process.send_signal(signal.SIGKILL)
     process.wait()
-    time.sleep(0.3)  # its workers see that it is gone
+    assert not still_running(workers, 10)
     assert manifest_path(path).exists() or journal_path(path).exists(), "what it was is forgotten"
     assert main(["regenerate", str(path), "-q", "--workers", "1"]) == 0
     assert state_of(tmp_path) == before

@@ -23,10 +23,10 @@ from synthgen.phases.embedded import EmbeddedServer
 from synthgen.wiki.foundation import Foundation
 from tests.outputs import encode
 from tests.phases.generating import MODULE, finish_here
-from tests.processes import status_of, still_running
+from tests.processes import command_line_of, still_running
 
 COUNT = 2_500
-TIMEOUT_S = 100
+TIMEOUT_S = 250
 ISOTROPIC = ("--std-dev", "0.1")
 
 
@@ -65,12 +65,12 @@ def kill_in_phase(folder: Path, number: int, delay_s: float) -> bool:
     reached = wait_for_phase(process, number)
     time.sleep(delay_s if reached else 0)
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    workers = [member for member in family if "serve" not in command_line_of(member)]
     process.kill()
     process.wait()
     watchdog.cancel()
     process.stdout.close()
     process.stderr.close()
-    workers = [p for p in family if status_of(p) != psutil.STATUS_ZOMBIE and "serve" not in p.cmdline()]
     assert not still_running(workers, 2), "orphans after the parent's death"
     return reached
 
@@ -90,7 +90,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     folder = tmp_path_factory.mktemp("killed") / "run"
     process = start(folder)
     assert wait_for_phase(process, 1)
-    servers = [p for p in psutil.Process(process.pid).children() if "serve" in p.cmdline()]
+    servers = [p for p in psutil.Process(process.pid).children() if "serve" in command_line_of(p)]
     servers[0].kill()
     by_its_server = finish(process)
     process = start(folder)
@@ -139,7 +139,7 @@ def read_all(server: EmbeddedServer) -> dict[str, bytes]:
         for id_, content, vector in zip(page.ids, page.contents, page.embeddings, strict=True):
             assert id_ not in found, "stored twice"
             found[id_] = content.encode() + vector.tobytes()
-    counts = requests.get(f"{server.endpoint}/api/v1/memories?limit=0", timeout=10).json()["tier_counts"]
+    counts = requests.get(f"{server.endpoint}/api/v1/memories?limit=0", timeout=60).json()["tier_counts"]
     assert counts["total"] == len(found)
     return found
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from synthgen.formats.findings import UNREADABLE
 from synthgen.formats.inspection import read_file
 from synthgen.formats.manifest import journal_path, manifest_path
 from tests.generated import N_ROWS, edit_manifest, flip, manifest_of
+from tests.phases.generating import workers_of
 from tests.phases.test_verify_dataset import only_finding, verify
 
 
@@ -145,7 +145,7 @@ def test_an_interrupt_while_rows_are_recomputed_is_one_line(folder: Path) -> Non
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=folder, env=environment, stderr=subprocess.PIPE
     )
-    time.sleep(2.5)
+    workers_of(process, 1)  # the rows are being made
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

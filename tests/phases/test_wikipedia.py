@@ -340,7 +340,7 @@ def test_killed_at_any_time_it_goes_on_and_pays_for_nothing_twice(
     dump = write_dump(tmp_path / "a.xml", make_pages(n), "multistream", pages_per_stream=9)
     log, n_kills = tmp_path / "log", 0
     command = [sys.executable, "-m", "tests.phases.wikirun", str(dump), str(tmp_path / "cache")]
-    command += [server.endpoint, str(log), "0.01"]
+    command += [server.endpoint, str(log), "0.03"]
     while True:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         before = n_logged(log)

@@ -53,7 +53,7 @@ with Interrupts() as interrupts:
 def run_busy(what: str) -> tuple[int, str]:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", BUSY, what]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout
 

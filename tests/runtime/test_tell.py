@@ -56,7 +56,6 @@ def test_an_answer_reaches_the_worker_that_asked() -> None:
         assert done(answer_in_order(pool, 40)) == [2 * i for i in range(40)]
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
 def test_what_a_dead_worker_held_is_handed_out_though_memory_is_short(tmp_path: Path, n_workers: int) -> None:
     with Pool(ask, (str(tmp_path),), n_workers, in_flight=3) as pool:
@@ -65,7 +64,6 @@ def test_what_a_dead_worker_held_is_handed_out_though_memory_is_short(tmp_path: 
     assert any(isinstance(event, Restarted) for event in events)
 
 
-@pytest.mark.timeout(30)
 def test_what_a_dead_worker_held_is_handed_out_though_the_pool_stops(tmp_path: Path) -> None:
     """Others wait for it, and they are to finish what was handed out."""
     askers: dict[int, int] = {}
