@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.phases.disks import build_failing_disk, mount_small_disk, unmount
-from tests.server.client import LIST, Client, Reply, numbers, packed, vectors
+from tests.server.client import LIST, Client, Reply, numbers, packed, vectors, wait_until_healthy
 from tests.serverproc import running_server
 
 #: Calls from this one on fail: so the file that counts them switches the disk between good and bad.
@@ -114,7 +114,7 @@ def test_a_full_disk_refuses_serves_and_recovers(small_disk: Path) -> None:
         assert client.get("/health").json["status"] == "degraded"
         ballast.unlink()
         assert stored.store(client, n_bytes=90_000)
-        assert client.get("/health").json["status"] == "healthy"
+        wait_until_healthy(client)
         _fill(stored, client)
         server.kill()
     _starts_on_a_full_disk(small_disk / "data", stored)
