@@ -243,6 +243,7 @@ def test_it_is_fitted_anew_once_its_vectors_have_changed(
 
 
 def test_while_it_lags_everything_is_found(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_due = indexing.Indexer._is_due
     monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
 
     async def body() -> None:
@@ -250,8 +251,7 @@ def test_while_it_lags_everything_is_found(database: Path, monkeypatch: pytest.M
             await store(state, enumerate(ROWS[:700]))
             assert state.indexer.lag == 700 and index_of(state) is None
             await check(state, ROWS[:700])
-            monkeypatch.undo()
-            monkeypatch.setattr(vectors, "SIZES", (SMALL, LARGE))
+            monkeypatch.setattr(indexing.Indexer, "_is_due", is_due)
             await caught_up(state)
             monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
             await store(state, enumerate(ROWS[700:1_500], 700))
