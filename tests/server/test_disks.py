@@ -168,12 +168,15 @@ def test_any_one_call_that_fails(tmp_path: Path) -> None:
     stored = Stored()
     failed_at: set[int] = set()
     with running_server(tmp_path / "data", prefix=disk.prefix) as server, Client(server.port) as client:
-        for n_calls in [*range(1, 12), *range(1, 12)]:
-            assert stored.store(client)
-            disk.set(FAILING_CALL - n_calls)
-            if not stored.store(client):
-                failed_at.add(n_calls)
-            disk.set(0)
+        for n_round in range(20):
+            if n_round >= 2 and failed_at >= {1, 2, 3}:
+                break  # else the failures met words that were indexed meanwhile
+            for n_calls in range(1, 12):
+                assert stored.store(client)
+                disk.set(FAILING_CALL - n_calls)
+                if not stored.store(client):
+                    failed_at.add(n_calls)
+                disk.set(0)
         assert failed_at >= {1, 2, 3}, "writes and the sync of a commit"
         stored.check(client)
         server.kill()
