@@ -13,7 +13,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # Thousands of processes are started: none of them is to compile again what another has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Examples are the same in every run, and may take as long as a slow machine needs for them.
+# No example has to be quick, since the machine may stall; and they are the same ones each time:
+# ``--hypothesis-profile=default`` makes others.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -55,6 +55,12 @@ class Browser:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Return the result of one command of the protocol."""
+        answer = self._send(method, **parameters)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _send(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -66,9 +72,7 @@ class Browser:
             answer = self._receive()
             self._note(answer)
             if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                result: dict[str, Any] = answer["result"]
-                return result
+                return answer
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
@@ -89,15 +93,22 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        answer = self._send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        return _value(answer)
 
     def wait(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true."""
-        end = time.monotonic() + PATIENCE_S
-        while not self.run(f"Boolean({condition})"):
-            assert time.monotonic() < end, f"never true: {condition}\n{self.text('body')}"
+        """Wait until a JavaScript expression is true.
+
+        It may fail till then: of a page that is being loaded not all parts are there, and what is asked of
+        one that is being left has no answer.
+        """
+        end, script = time.monotonic() + PATIENCE_S, f"Boolean({condition})"
+        while True:
+            answer = self._send("Runtime.evaluate", expression=script, returnByValue=True)
+            if not _fault(answer) and _value(answer):
+                return
+            if time.monotonic() > end:
+                raise AssertionError(f"never true: {condition}\n{_fault(answer)}\n{self.text('body')}")
             time.sleep(_POLL_S)
 
     def open(self, url: str) -> None:
@@ -152,6 +163,16 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
+
+def _fault(answer: dict[str, Any]) -> Any:
+    """Return why an expression has no value; None where it has one."""
+    return answer.get("error") or answer["result"].get("exceptionDetails")
+
+
+def _value(answer: dict[str, Any]) -> Any:
+    assert not _fault(answer), _fault(answer)
+    return answer["result"]["result"].get("value")
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.waiting import wait_until
+
 REMEMBER = "/api/v1/memories/remember"
 LIST = "/api/v1/memories"
 
@@ -35,7 +37,7 @@ class Reply:
 class Client:
     """One kept-alive connection; another one where the server closed it between requests."""
 
-    def __init__(self, port: int, timeout_s: float = 20, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, timeout_s: float = 60, host: str = "127.0.0.1") -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
 
     def __enter__(self) -> Client:
@@ -84,6 +86,11 @@ class Client:
     def count(self, space: str) -> int:
         count: int = self.get(LIST, space=space, limit=0).json["tier_counts"]["hot"]
         return count
+
+
+def wait_until_healthy(client: Client) -> None:
+    """Wait until all that had failed was done: words are indexed in quiet moments alone."""
+    wait_until(lambda: client.get("/health").json["status"] == "healthy", "a failure is not forgotten")
 
 
 def vectors(n_rows: int, seed: int = 1) -> NDArray[np.float32]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from synthgen.server import connection, traffic
+from synthgen.server import connection
 from synthgen.server.__main__ import main
 
 connection.HEAD_TIMEOUT_S = connection.BODY_TIMEOUT_S = connection.PART_TIMEOUT_S = 6.0
 connection.UNTAKEN_TIMEOUT_S = 12.0
-traffic.TURN_TIMEOUT_S = 6.0
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -152,7 +152,7 @@ def test_without_a_key_that_can_be_sent_it_does_not_start(tmp_path: Path, key: s
         env=environment if key is None else environment | {API_KEY_VARIABLE: key},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (EXIT_USAGE, "", 1)

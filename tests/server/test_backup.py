@@ -20,6 +20,7 @@ import pytest
 from tests.server.client import LIST, Client, packed, vectors
 from tests.server.load import N_CONNECTIONS, Load
 from tests.serverproc import ServerProcess, running_server
+from tests.waiting import wait_until
 
 README = Path(__file__).parents[2] / "README.md"
 NEEDS_SHELL = pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 shell")
@@ -40,10 +41,7 @@ class Busy:
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[Busy]:
     with running_server(tmp_path / "data") as server, Load(server.port, "load") as load:
-        deadline = time.monotonic() + 60
-        while len(load.acknowledged) < 500:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: len(load.acknowledged) >= 500, "the server stores nothing")
         yield Busy(server, load)
 
 
@@ -87,8 +85,8 @@ def _check_restored(backup: Path, acknowledged: dict[str, int]) -> None:
             assert found[memory_id]["content"] == memory_id
             assert packed(found[memory_id]["embedding"]) == sent[vector]
         one = next(iter(acknowledged))
-        words = client.get(f"{LIST}/search", query=one, limit=1).json["memories"]
-        assert [memory["id"] for memory in words] == [one]
+        words = client.get(f"{LIST}/search", query=one, limit=1_000).json["memories"]
+        assert one in {memory["id"] for memory in words}
         assert client.remember(id="after the restore").status == 201
         assert server.stop() == 0
 
@@ -111,11 +109,18 @@ def test_a_backup_while_storing_has_all_that_was_acknowledged_before(
 
 
 def test_a_copy_of_the_file_alone_is_no_backup(busy: Busy, tmp_path: Path) -> None:
-    before = dict(busy.load.acknowledged)
     (tmp_path / "copy").mkdir()
-    shutil.copy(busy.database, tmp_path / "copy")
-    with closing(sqlite3.connect(tmp_path / "copy" / "memories.db")) as copy:
-        assert copy.execute("SELECT count(*) FROM memories").fetchone()[0] < len(before)
+
+    def lacks_some() -> bool:
+        n_acknowledged = len(busy.load.acknowledged)
+        shutil.copy(busy.database, tmp_path / "copy")
+        with closing(sqlite3.connect(tmp_path / "copy" / "memories.db")) as copy:
+            try:
+                return bool(copy.execute("SELECT count(*) FROM memories").fetchone()[0] < n_acknowledged)
+            except sqlite3.DatabaseError:
+                return True  # copied while the log was put into it
+
+    wait_until(lacks_some, "each copy has all")  # one has, where the log was just put into the database
 
 
 def test_after_a_stop_a_copy_of_the_folder_is_a_backup(busy: Busy, tmp_path: Path) -> None:

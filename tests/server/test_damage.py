@@ -113,7 +113,7 @@ def test_a_log_that_ends_in_noise(crashed: Crashed, tmp_path: Path) -> None:
 
 def _refused(folder: Path) -> str:
     """Start a server that must not start; return its one line."""
-    ended = subprocess.run(command(folder, port=0), capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command(folder, port=0), capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (EXIT_UNUSABLE, "")
     assert len(ended.stderr.splitlines()) == 1
     return ended.stderr

@@ -12,19 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.client import LIST, Client, packed, vectors
+from tests.server.client import LIST, Client, packed, vectors, wait_until_healthy
 from tests.server.load import N_CONNECTIONS, Load
 from tests.serverproc import ServerProcess, running_server
+from tests.waiting import wait_until
 
 #: Rounds of storing, killing and starting again; some hundred find more, in some minutes.
 N_KILLS = int(os.environ.get("SYNTHGEN_KILLS", "10"))
 
 
 def _wait_for(load: Load, n_acknowledged: int) -> None:
-    deadline = time.monotonic() + 20
-    while len(load.acknowledged) < n_acknowledged:
-        assert time.monotonic() < deadline, "the server stores nothing"
-        time.sleep(0.005)
+    wait_until(lambda: len(load.acknowledged) >= n_acknowledged, "the server stores nothing")
 
 
 def _stored(client: Client) -> dict[str, tuple[str, bytes]]:
@@ -126,7 +124,7 @@ def test_a_full_disk_refuses_then_recovers(tmp_path: Path) -> None:
         assert client.get(f"{LIST}/before").status == 200
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
         assert client.remember(id="after").status == 201
-        assert client.get("/health").json["status"] == "healthy"
+        wait_until_healthy(client)
         assert list(_ids(client)) == ["before", "after"]
         server.kill()
     with running_server(tmp_path / "data") as server, Client(server.port) as client:

@@ -89,7 +89,7 @@ def _fuzz(label: str, mode: GenerationMode, endpoint: str, counts: Counter[tuple
         @_settings()
         @given(case=operation.as_strategy(generation_mode=mode))
         def send(case: Any) -> None:
-            reply = case.call(base_url=endpoint, session=session, timeout=20)
+            reply = case.call(base_url=endpoint, session=session, timeout=60)
             counts[label, reply.status_code] += 1
             kind = reply.headers.get("content-type", [""])[0]
             findings = described.findings(path, method, reply.status_code, kind, reply.content)

@@ -122,7 +122,7 @@ def test_an_index_that_is_not_in_its_place_yet_lags(database: Path, monkeypatch:
     """All are added, but how many lists to look into is being found out: nobody can search it."""
     states: list[State] = []
     lags: list[int] = []
-    widen = vectors.VectorIndex.widen
+    widen, is_due = vectors.VectorIndex.widen, indexing.Indexer._is_due
 
     def observed(index: vectors.VectorIndex, asked: NDArray[np.float32]) -> Iterator[None]:
         for _ in widen(index, asked):
@@ -133,7 +133,9 @@ def test_an_index_that_is_not_in_its_place_yet_lags(database: Path, monkeypatch:
     async def body() -> None:
         async with opened(database) as state:
             states.append(state)
-            await store(state, enumerate(ROWS[:1_900]))
+            monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
+            await store(state, enumerate(ROWS[:1_900]))  # one that is made of the first few asks for too few
+            monkeypatch.setattr(indexing.Indexer, "_is_due", is_due)
             await caught_up(state)
             assert lags and min(lags) >= 1 and index_of(state) is not None
 
@@ -243,6 +245,7 @@ def test_it_is_fitted_anew_once_its_vectors_have_changed(
 
 
 def test_while_it_lags_everything_is_found(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_due = indexing.Indexer._is_due
     monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
 
     async def body() -> None:
@@ -250,8 +253,7 @@ def test_while_it_lags_everything_is_found(database: Path, monkeypatch: pytest.M
             await store(state, enumerate(ROWS[:700]))
             assert state.indexer.lag == 700 and index_of(state) is None
             await check(state, ROWS[:700])
-            monkeypatch.undo()
-            monkeypatch.setattr(vectors, "SIZES", (SMALL, LARGE))
+            monkeypatch.setattr(indexing.Indexer, "_is_due", is_due)
             await caught_up(state)
             monkeypatch.setattr(indexing.Indexer, "_is_due", lambda self: False)
             await store(state, enumerate(ROWS[700:1_500], 700))

@@ -24,7 +24,7 @@ def _refused(data_dir: Path, *flags: str, port: int = 0, prefix: Sequence[str] =
         [*prefix, *command(data_dir, *flags, port=port)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (EXIT_UNUSABLE, "")
@@ -77,7 +77,9 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     "host", ["", "no.such.host.invalid", "http://127.0.0.1", "192.0.2.1", "[]", "[127.0.0.1]"]
 )
 def test_a_host_that_is_not_this_one_is_one_clear_line(tmp_path: Path, host: str) -> None:
-    line = _refused(tmp_path / "data", "--host", host)
+    # Where no server of names answers, it is asked for long, several times.
+    prefix = ("env", "RES_OPTIONS=timeout:1 attempts:1")
+    line = _refused(tmp_path / "data", "--host", host, prefix=prefix)
     assert "give as --host an address or a name of this machine" in line
 
 

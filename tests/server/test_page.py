@@ -417,7 +417,7 @@ def test_a_server_that_goes_away_and_comes_back(browser: Browser, tmp_path: Path
         browser.wait("document.querySelector('.content')?.innerText === 'still here'")
         browser.wait("document.querySelector('#trouble').hidden")
         browser.settle()
-    browser.call("Page.navigate", url="about:blank")
+        browser.call("Page.navigate", url="about:blank")  # before the server stops: it would be missed
     browser.complaints.clear()
 
 
@@ -470,7 +470,8 @@ def test_a_server_that_is_busy_is_waited_for(server: ServerProcess, browser: Bro
     )
     browser.run("location.hash = '#query=art'")
     browser.wait("window.done")
-    browser.run("later_ms = 11000, poll()")
+    for _ in range(6):  # heard of again and again, never so long ago that it would be given up
+        browser.run("later_ms += 2000, poll()")
     browser.wait("document.querySelector('#say').innerText.startsWith('Still reading')")
     browser.run("done()")
     browser.settle()

@@ -304,7 +304,7 @@ def test_early_ack_stores_after_its_time(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_server(data, "--quirks", "early-ack=1") as server, Client(server.port) as client:
         _store(client, "a", vectors(1)[0])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while client.get("/metrics").json["snapshot"]["memories_by_space"].get(SPACE) != 1:
             assert time.monotonic() < deadline
         server.kill()
