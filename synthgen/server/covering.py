@@ -129,7 +129,7 @@ class SpaceIndex:
         with self.lock:
             new = self.successor
             assert new is not None and new.index is not None
-            new.index.wear.begin()
+            new.index.wear = new.index.wear.begun()
             self.index, self.n_covered, self.n_saved = new.index, new.n_added, 0
             self._freshen(range(new.n_added), new.change)
             self.successor = None

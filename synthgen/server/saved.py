@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import xxhash
@@ -40,7 +41,7 @@ def save_index(folder: Path, entry: SpaceIndex) -> Callable[[sqlite3.Connection]
     finally:
         partial.unlink(missing_ok=True)
     number, loose = entry.space.number, json.dumps(sorted(entry.index.loose))
-    wear = json.dumps(entry.index.wear.to_document())
+    wear = json.dumps(asdict(entry.index.wear))
 
     def note(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")

@@ -220,27 +220,33 @@ class VectorIndex:
         then; to be used up before others search. A smaller share is found of fewer vectors in as many lists:
         it is enough to do this when the index has been filled for the first time.
         """
-        if len(asked):
-            self.wear.expect(self._ivf.quantizer.search(asked, 1)[0])
-        ranks = [np.empty(0, np.int64)]
+        if not len(asked):
+            return
+        asked = np.ascontiguousarray(asked)
+        cosines, lists = self._ivf.quantizer.search(asked, self.size.n_lists)
+        self.wear.expect(cosines[:, 0])
+        ranks = []
         for start in range(0, len(asked), _ASKED_AT_A_TIME):
-            ranks.append(self._ranks(asked[start : start + _ASKED_AT_A_TIME]))
+            some = slice(start, start + _ASKED_AT_A_TIME)
+            ranks.append(self._ranks(asked[some], cosines[some], lists[some]))
             yield
         needed = np.concatenate(ranks)
         if len(needed):
             self._ivf.nprobe = 1 + int(np.quantile(needed, _LEAST_HELD, method="higher"))
 
-    def _ranks(self, asked: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return, for each of the ten nearest of each of ``asked``, how many lists come before its own."""
+    def _ranks(
+        self, asked: NDArray[np.float32], cosines: NDArray[np.float32], lists: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return, for each of the ten nearest of each of ``asked``, how many lists come before its own.
+
+        ``lists`` (n, all): those nearest to it first, and their ``cosines``; all arrays without gaps.
+        """
         faiss = import_faiss()
-        asked = np.ascontiguousarray(asked)
-        n_asked, n_lists = len(asked), self.size.n_lists
-        cosines, lists = self._ivf.quantizer.search(asked, n_lists)
-        found = np.empty((n_asked, 1 + _N_NEAREST), np.float32)  # the first is the vector itself
-        places = np.empty((n_asked, 1 + _N_NEAREST), np.int64)
-        parameters = faiss.SearchParametersIVF(nprobe=n_lists)
+        found = np.empty((len(asked), 1 + _N_NEAREST), np.float32)  # the first is the vector itself
+        places = np.empty((len(asked), 1 + _N_NEAREST), np.int64)
+        parameters = faiss.SearchParametersIVF(nprobe=self.size.n_lists)
         queries, *pointers = [faiss.swig_ptr(array) for array in (asked, lists, cosines, found, places)]
-        self._ivf.search_preassigned_c(n_asked, queries, 1 + _N_NEAREST, *pointers, True, parameters)
+        self._ivf.search_preassigned_c(len(asked), queries, 1 + _N_NEAREST, *pointers, True, parameters)
         ranks = np.argsort(lists, axis=1)
         others = places[:, 1:]
         ranked = np.take_along_axis(ranks, np.maximum(others, 0) >> _PLACE_BITS, axis=1)

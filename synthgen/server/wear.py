@@ -8,8 +8,7 @@ of their ten nearest, and 0.995 once fitted anew; 8,000 of other clusters in pla
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +52,9 @@ class Wear:
         """Note ``cosines`` (n,) to their centroids of vectors that it was not fitted to, of the same kind."""
         self.cosine_fitted = float(cosines.mean(dtype=np.float64))
 
-    def begin(self) -> None:
-        """Take what was seen so far for what it was fitted to."""
-        fitted = Wear(self.n_new, self.cosine_fitted, self.loose_new / max(self.n_new, 1))
-        self.__dict__.update(fitted.__dict__)
+    def begun(self) -> Wear:
+        """Return that of an index which what was seen so far has filled at first."""
+        return Wear(self.n_new, self.cosine_fitted, self.loose_new / max(self.n_new, 1))
 
     def look(self) -> None:
         """Find out whether it is worn, where enough has come since."""
@@ -66,7 +64,3 @@ class Wear:
             is_far = self.cosine_new < _LEAST_SHARE * self.cosine_fitted * self.n_new
             self.is_worn |= is_far or self.loose_new > (self.loose_fitted + _MORE_LOOSE) * self.n_new
             self.n_new, self.cosine_new, self.loose_new = 0, 0.0, 0
-
-    def to_document(self) -> dict[str, Any]:
-        """Return it as JSON holds it: keyword arguments."""
-        return asdict(self)

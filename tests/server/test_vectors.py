@@ -81,7 +81,7 @@ def test_it_looks_into_as_many_lists_as_the_vectors_take(law: str, tmp_path: Pat
     for _ in index.widen(rows[1::40]):
         pass
     assert recall(index) >= 0.95
-    index.wear.begin()
+    index.wear = index.wear.begun()
     for start in range(0, 5_000, 1_000):
         index.add(np.arange(5_000 + start, 6_000 + start), drawn(5_001)[start : start + 1_000])
         index.wear.look()
